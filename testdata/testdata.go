@@ -1,0 +1,48 @@
+// Package testdata locates the files that tests read: those beside this file,
+// and two folders outside the repository that a machine may lack.
+package testdata
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+// root is the folder of this file, which is the repository's testdata/.
+func root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Dir(file)
+}
+
+// Path returns the path of a file in the repository's testdata/.
+func Path(elem ...string) string {
+	return filepath.Join(append([]string{root()}, elem...)...)
+}
+
+// Shared returns a path in the folder of real dataset rows, real vocabularies
+// and recorded exchanges: $SERVEBENCH_SHARED, by default ../shared beside the
+// repository. The test is skipped, saying what is missing, where it is not there.
+func Shared(t testing.TB, elem ...string) string {
+	t.Helper()
+	return outside(t, "SERVEBENCH_SHARED", filepath.Join(root(), "..", "..", "shared"), elem)
+}
+
+// Peers returns a path in the folder that the peers' setup script filled:
+// $SERVEBENCH_PEERS, by default /tmp/peers. The test is skipped where it is not there.
+func Peers(t testing.TB, elem ...string) string {
+	t.Helper()
+	return outside(t, "SERVEBENCH_PEERS", filepath.Join(os.TempDir(), "peers"), elem)
+}
+
+func outside(t testing.TB, env, dir string, elem []string) string {
+	t.Helper()
+	if d := os.Getenv(env); d != "" {
+		dir = d
+	}
+	p := filepath.Join(append([]string{dir}, elem...)...)
+	if _, err := os.Stat(p); err != nil {
+		t.Skipf("SKIPPED, not tested here: %s is missing (%s names the folder)", p, env)
+	}
+	return p
+}
