@@ -1,0 +1,149 @@
+package models
+
+import (
+	"fmt"
+
+	"servebench/kernels"
+	"servebench/serving/weights"
+)
+
+// Limits bound one model's steps and its cache.
+type Limits struct {
+	MaxModelLen int // longest sequence; 0 is what the model was made for
+	MaxTokens   int // T: rows of the largest step
+	MaxSeqs     int // R: rows of a step that can want logits
+	Blocks      int // KV blocks
+	BlockSize   int // B: tokens in a block
+}
+
+// Model is a loaded model with its KV cache. One goroutine uses it at a time.
+type Model struct {
+	net    network
+	spec   Spec
+	limits Limits
+	dev    kernels.Device
+	kv     kernels.KV
+
+	// Activations, float32.
+	x      kernels.Buffer // [T, D] residual stream
+	norm   kernels.Buffer // [T, D] normalised
+	delta  kernels.Buffer // [T, D] what the last block adds to x
+	qkv    kernels.Buffer // [T, (H+2G)·E]
+	att    kernels.Buffer // [T, H·E]
+	ff     kernels.Buffer // [T, F], or [T, 2F] gated
+	act    kernels.Buffer // [T, F]
+	last   kernels.Buffer // [R, D] rows that want logits
+	lastN  kernels.Buffer // [R, D] the same, normalised
+	logits kernels.Buffer // [R, V]
+
+	finalNorm kernels.Norm
+	lmHead    kernels.Weight // [V, D]
+}
+
+// Open loads a checkpoint onto a device. The checkpoint may be closed afterwards;
+// the device must outlive the model. It fails with ErrUnsupported, ErrConfig,
+// weights.ErrNoTensor or the device's own error, naming the tensor.
+func Open(dev kernels.Device, ck weights.Checkpoint, limits Limits) (*Model, error) {
+	net, err := parse(ck)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{net: net, spec: net.spec(), limits: limits, dev: dev}
+	if m.limits.MaxModelLen == 0 {
+		m.limits.MaxModelLen = m.spec.MaxPositions
+	}
+	if err := m.limits.check(m.spec); err != nil {
+		return nil, err
+	}
+	l := &loader{dev: dev, ck: ck}
+	net.load(l)
+	if l.err != nil {
+		return nil, l.err
+	}
+	m.finalNorm, m.lmHead = net.head()
+	return m, m.allocate()
+}
+
+func (l Limits) check(s Spec) error {
+	if l.MaxModelLen < 1 || l.MaxModelLen > s.MaxPositions {
+		return fmt.Errorf("context of %d tokens asked for; the model was made for 1 to %d", l.MaxModelLen, s.MaxPositions)
+	}
+	if l.MaxTokens < 1 || l.MaxSeqs < 1 || l.Blocks < 1 || l.BlockSize < 1 {
+		return fmt.Errorf("limits must be positive: %+v", l)
+	}
+	return nil
+}
+
+func (m *Model) allocate() error {
+	a, T, R, D := m.spec.Attn, m.limits.MaxTokens, m.limits.MaxSeqs, m.spec.Width
+	up := m.spec.FFN
+	if m.spec.FFNGated {
+		up *= 2
+	}
+	for _, b := range []struct {
+		buf        *kernels.Buffer
+		rows, cols int
+	}{
+		{&m.x, T, D}, {&m.norm, T, D}, {&m.delta, T, D},
+		{&m.qkv, T, (a.Heads + 2*a.KVHeads) * a.HeadDim},
+		{&m.att, T, a.Heads * a.HeadDim},
+		{&m.ff, T, up}, {&m.act, T, m.spec.FFN},
+		{&m.last, R, D}, {&m.lastN, R, D}, {&m.logits, R, m.spec.Vocab},
+	} {
+		buf, err := m.dev.NewBuffer(b.rows, b.cols)
+		if err != nil {
+			return fmt.Errorf("activations: %w", err)
+		}
+		*b.buf = buf
+	}
+	kv, err := m.dev.NewKV(kernels.KVShape{
+		Layers: m.spec.Layers, Blocks: m.limits.Blocks, BlockSize: m.limits.BlockSize,
+		KVHeads: a.KVHeads, HeadDim: a.HeadDim,
+	})
+	if err != nil {
+		return fmt.Errorf("KV cache: %w", err)
+	}
+	m.kv = kv
+	return nil
+}
+
+// Spec returns the model's sizes.
+func (m *Model) Spec() Spec { return m.spec }
+
+// VocabSize returns V, the logits of a row.
+func (m *Model) VocabSize() int { return m.spec.Vocab }
+
+// MaxContext returns the longest sequence, prompt and output together.
+func (m *Model) MaxContext() int { return m.limits.MaxModelLen }
+
+// Forward runs one step and writes the logits of row s.Out[i] to
+// logits[i·V : (i+1)·V]; logits holds at least R·V. The cache then holds the
+// step's keys and values. After an error, what the cache holds for the step's
+// sequences is undefined.
+func (m *Model) Forward(s *kernels.Step, logits []float32) error {
+	T, R, V := len(s.Tokens), len(s.Out), m.spec.Vocab
+	switch {
+	case T > m.limits.MaxTokens:
+		return fmt.Errorf("step of %d tokens; the model was opened for %d", T, m.limits.MaxTokens)
+	case R > m.limits.MaxSeqs:
+		return fmt.Errorf("step that wants %d rows of logits; the model was opened for %d", R, m.limits.MaxSeqs)
+	case len(logits) < R*V:
+		return fmt.Errorf("room for %d logits; the step makes %d", len(logits), R*V)
+	}
+	if err := m.dev.Begin(s); err != nil {
+		return err
+	}
+	m.net.forward(m, s)
+	if R > 0 {
+		m.dev.Gather(m.last, m.x, m.delta)
+		m.dev.Norm(m.lastN, m.last, nil, m.finalNorm, R)
+		m.dev.MatMul(m.logits, m.lastN, m.lmHead, nil, R)
+	}
+	if err := m.dev.End(); err != nil {
+		return err
+	}
+	if R == 0 {
+		return nil
+	}
+	return m.dev.Read(logits[:R*V], m.logits)
+}
