@@ -1,0 +1,2 @@
+// Package weights opens model checkpoints.
+package weights

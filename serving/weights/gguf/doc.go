@@ -1,0 +1,2 @@
+// Package gguf reads GGUF files, the model format of llama.cpp.
+package gguf
