@@ -1,0 +1,25 @@
+package engine
+
+import "servebench/kernels"
+
+// Model runs steps. It owns the weights and the paged cache; the engine only
+// tells it which slot takes which token. Package models implements it without
+// knowing this package. One goroutine, locked to its thread, calls Forward;
+// the other methods return constants and may be called from anywhere.
+type Model interface {
+	// VocabSize is V, the width of a row of logits.
+	VocabSize() int
+	// MaxModelLen is the most tokens a sequence may have, prompt and output together.
+	MaxModelLen() int
+	// MaxTokens is the most rows that a step may have (--max-num-batched-tokens).
+	MaxTokens() int
+	// MaxSeqs is the most sequences, and so the most wanted rows, of a step (--max-num-seqs).
+	MaxSeqs() int
+	// KVShape describes the paged cache; the engine hands out its Blocks of BlockSize tokens.
+	KVShape() kernels.KVShape
+	// Forward computes one step. Logits of row step.Out[i] are written to
+	// logits[i·V : (i+1)·V]; len(logits) is R·V. Both arguments are the
+	// caller's and are not kept. An error or a panic ends the sequences of the
+	// step; the next call may be a step with other sequences.
+	Forward(step *kernels.Step, logits []float32) error
+}
