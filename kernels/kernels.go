@@ -94,7 +94,7 @@ type Step struct {
 	Out       []int32 // [R] rows whose logits are wanted, ascending
 }
 
-// Norm is a normalisation: RMS when Bias is nil and Mean is false.
+// Norm is a normalisation: layer norm when Mean is set, RMS when not.
 type Norm struct {
 	Weight Weight // Float [D]
 	Bias   Weight // Float [D] or nil
@@ -137,26 +137,31 @@ type Device interface {
 	// DType is what matrices and caches are kept in: F32 or BF16.
 	DType() DType
 	// Load stores parts as one weight, stacked along N (Matrix, MatrixT) or
-	// along rows (Float); all parts share K. It converts to the device's dtype.
+	// along rows (Float); all parts share K. Vectors are joined into a longer
+	// one. Matrices are converted to the device's dtype. A tensor whose data
+	// or shape does not fit is ErrTensor with its name.
 	Load(l Layout, parts ...Tensor) (Weight, error)
 	// NewBuffer allocates rows×cols float32, zeroed.
 	NewBuffer(rows, cols int) (Buffer, error)
 	// NewKV allocates a cache.
 	NewKV(KVShape) (KV, error)
-	// Begin starts a step. It fails, naming the field, on a descriptor that
-	// contradicts itself; nothing has then been started.
+	// Begin starts a step. It fails with ErrStep, naming the field, on a
+	// descriptor that contradicts itself; nothing has then been started.
 	Begin(*Step) error
 	Ops
-	// End waits for the step and returns its first error.
+	// End waits for the step and returns its first error: ErrStep for an
+	// entry of the step that a weight or cache has no place for. Operations
+	// after the first error do nothing.
 	End() error
-	// Read copies the first len(dst) elements of b to dst. Only after End.
+	// Read copies the first len(dst) elements of b to dst. Only outside a step.
 	Read(dst []float32, b Buffer) error
 	// Close frees everything the device made.
 	Close() error
 }
 
-// Ops are the operations of a step; doc.go has their equations. Buffers may be
-// taller than the rows in use. out may not overlap an input.
+// Ops are the operations of a step; doc.go has their equations. They panic
+// outside of Begin and End. Buffers may be taller than the rows in use; their
+// columns are exact. out may not overlap an input.
 type Ops interface {
 	// Embed fills T rows of out [T, D] from tokens [V, D] and, unless nil, positions [P, D].
 	Embed(out Buffer, tokens, positions Weight)
