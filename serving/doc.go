@@ -1,0 +1,2 @@
+// Package serving is the root of the custom server.
+package serving
