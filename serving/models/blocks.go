@@ -11,9 +11,10 @@ import (
 // loader hands weights from a checkpoint to a device. It keeps the first error
 // and then does nothing, so that an architecture's load function reads as a list.
 type loader struct {
-	dev kernels.Device
-	ck  weights.Checkpoint
-	err error
+	dev       kernels.Device
+	ck        weights.Checkpoint
+	positions int // that a sequence can reach: rotation tables need no more
+	err       error
 }
 
 func (l *loader) load(layout kernels.Layout, parts ...kernels.Tensor) kernels.Weight {
@@ -65,14 +66,14 @@ func (l *loader) vector(name string, n int) kernels.Weight {
 	return l.load(kernels.Float, l.tensor(name, n))
 }
 
-// rope loads the rotation table of positions 0 … positions-1 for the inverse
-// frequencies 1/theta^(2i/dims), as Transformers computes them: frequencies
-// and angles in float32, their sine and cosine of those angles.
-func (l *loader) rope(positions, dims int, theta float64) kernels.Rope {
+// rope loads the rotation table of every position for the inverse frequencies
+// 1/theta^(2i/dims), as Transformers computes them: frequencies and angles in
+// float32, then the sine and cosine of those angles.
+func (l *loader) rope(dims int, theta float64) kernels.Rope {
 	if l.err != nil {
 		return kernels.Rope{}
 	}
-	half := dims / 2
+	positions, half := l.positions, dims/2
 	freq := make([]float32, half)
 	for i := range freq {
 		freq[i] = 1 / float32(math.Pow(theta, float64(float32(2*i)/float32(dims))))
@@ -126,11 +127,17 @@ func (f mlp) forward(m *Model, x kernels.Buffer, T int) {
 	d.MatMul(m.delta, m.act, f.down, f.downBias, T)
 }
 
-// required reports which of the named numbers of a config.json are missing (zero).
-func required(fields map[string]int) error {
-	for name, v := range fields {
-		if v == 0 {
-			return fmt.Errorf("%w: config.json has no %s", ErrConfig, name)
+// field is a number of a config.json.
+type field struct {
+	name  string
+	value int
+}
+
+// required reports the first of the fields that is missing.
+func required(fields ...field) error {
+	for _, f := range fields {
+		if f.value == 0 {
+			return fmt.Errorf("%w: config.json has no %s", ErrConfig, f.name)
 		}
 	}
 	return nil

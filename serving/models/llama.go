@@ -55,10 +55,10 @@ func parseLlama(config json.RawMessage) (network, error) {
 	if err := json.Unmarshal(config, &m.llamaConfig); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrConfig, err)
 	}
-	if err := required(map[string]int{
-		"vocab_size": m.Vocab, "hidden_size": m.Width, "intermediate_size": m.FFN,
-		"num_hidden_layers": m.Layers, "num_attention_heads": m.Heads,
-	}); err != nil {
+	if err := required(
+		field{"vocab_size", m.Vocab}, field{"hidden_size", m.Width}, field{"intermediate_size", m.FFN},
+		field{"num_hidden_layers", m.Layers}, field{"num_attention_heads", m.Heads},
+	); err != nil {
 		return nil, err
 	}
 	if m.KVHeads == 0 {
@@ -122,7 +122,7 @@ func (m *llama) load(l *loader) {
 		return kernels.Norm{Weight: l.vector(name, d), Eps: float32(m.Eps)}
 	}
 	m.tokens = l.matrix("model.embed_tokens.weight", m.Vocab, d)
-	m.rope = l.rope(m.Positions, m.HeadDim, m.Theta)
+	m.rope = l.rope(m.HeadDim, m.Theta)
 	m.layers = make([]llamaLayer, m.Layers)
 	for i := range m.layers {
 		p := fmt.Sprintf("model.layers.%d.", i)

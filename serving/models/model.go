@@ -55,7 +55,7 @@ func Open(dev kernels.Device, ck weights.Checkpoint, limits Limits) (*Model, err
 	if err := m.limits.check(m.spec); err != nil {
 		return nil, err
 	}
-	l := &loader{dev: dev, ck: ck}
+	l := &loader{dev: dev, ck: ck, positions: m.limits.MaxModelLen}
 	net.load(l)
 	if l.err != nil {
 		return nil, l.err
@@ -113,8 +113,17 @@ func (m *Model) Spec() Spec { return m.spec }
 // VocabSize returns V, the logits of a row.
 func (m *Model) VocabSize() int { return m.spec.Vocab }
 
-// MaxContext returns the longest sequence, prompt and output together.
-func (m *Model) MaxContext() int { return m.limits.MaxModelLen }
+// MaxModelLen returns the longest sequence, prompt and output together.
+func (m *Model) MaxModelLen() int { return m.limits.MaxModelLen }
+
+// MaxTokens returns T of the largest step.
+func (m *Model) MaxTokens() int { return m.limits.MaxTokens }
+
+// MaxSeqs returns R of the largest step.
+func (m *Model) MaxSeqs() int { return m.limits.MaxSeqs }
+
+// KVShape describes the cache.
+func (m *Model) KVShape() kernels.KVShape { return m.kv.Shape() }
 
 // Forward runs one step and writes the logits of row s.Out[i] to
 // logits[i·V : (i+1)·V]; logits holds at least R·V. The cache then holds the
