@@ -1,6 +1,10 @@
 package results
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Case identifies a row of the matrix. Its benchmark name is
 // BenchmarkServe/framework=F/model=M/task=T/mode=O/parallel=N.
@@ -12,16 +16,45 @@ type Case struct {
 	Parallel  int    `json:"parallel"`
 }
 
-// Chunk is one piece of a response body that carried generated text, or a
-// token without any. Role-only, usage and comment events are not chunks.
-type Chunk struct {
-	At     time.Duration `json:"at"`     // arrival of its first byte, since the run's epoch
-	Bytes  int           `json:"bytes"`  // of generated text
-	Tokens int           `json:"tokens"` // tokens it carries where the server says so, else 0
+// The values of Case.Mode.
+const (
+	ModeSync   = "sync"   // one JSON body
+	ModeStream = "stream" // server-sent events
+)
+
+// String returns the part of the benchmark's name that identifies the case:
+// framework=F/model=M/task=T/mode=O/parallel=N. What would end a part of the
+// name early, or break the line it is printed on, is replaced by "_".
+func (c Case) String() string {
+	return fmt.Sprintf("framework=%s/model=%s/task=%s/mode=%s/parallel=%d",
+		namePart(c.Framework), namePart(c.Model), namePart(c.Task), namePart(c.Mode), c.Parallel)
 }
+
+func namePart(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r == '/' || r == '=' || r > '~' {
+			return '_'
+		}
+		return r
+	}, s)
+}
+
+// Chunk is one piece of a response body that carried generated text, or a
+// token without any. Role-only, usage and comment events are not chunks. In
+// sync mode the whole body is one chunk.
+type Chunk struct {
+	At     time.Duration `json:"at"`            // arrival of its first byte, since the run's epoch
+	End    time.Duration `json:"end,omitempty"` // arrival of its last byte; 0: it came with the first
+	Bytes  int           `json:"bytes"`         // of generated text
+	Tokens int           `json:"tokens"`        // tokens it carries where the server says so, else 0
+}
+
+// Last returns when the chunk's last byte arrived.
+func (c Chunk) Last() time.Duration { return max(c.At, c.End) }
 
 // Request is the raw record of one request: a line of requests.jsonl. Times
 // are durations since the run's epoch on Go's monotonic clock; 0 is "never".
+// Times of one pass over a case share an epoch; those of two passes need not.
 type Request struct {
 	Case      Case          `json:"case"`
 	Repeat    int           `json:"repeat"`    // which -count/-repeat pass, from 0
@@ -33,9 +66,10 @@ type Request struct {
 	Chunks    []Chunk       `json:"chunks,omitempty"`
 	End       time.Duration `json:"end"` // body closed
 
-	PromptTokens    int `json:"prompt_tokens"`    // server's usage; 0 if it gave none
-	OutputTokens    int `json:"output_tokens"`    // server's usage; 0 if it gave none
-	RecountedTokens int `json:"recounted_tokens"` // the output text, encoded with the model's own tokenizer; -1 not done
+	PromptTokens    int `json:"prompt_tokens"`             // server's usage; 0 if it gave none
+	OutputTokens    int `json:"output_tokens"`             // server's usage; 0 if it gave none
+	RecountedTokens int `json:"recounted_tokens"`          // the output text, encoded with the model's own tokenizer; -1 not done
+	PreparedTokens  int `json:"prepared_tokens,omitempty"` // the prompt, as its prepared file counts it; 0 not known
 	MaxTokens       int `json:"max_tokens"`
 
 	Finish string `json:"finish,omitempty"` // finish_reason
@@ -44,4 +78,25 @@ type Request struct {
 	// closed list in ErrorClasses, with the detail beside it.
 	Error  string `json:"error,omitempty"`
 	Detail string `json:"detail,omitempty"`
+}
+
+// The classes of a failed request.
+const (
+	ClassConnect      = "connect"       // no connection, or it was lost before the response's headers
+	ClassTimeout      = "timeout"       // the client's limit passed before the answer was complete
+	ClassHTTP4xx      = "http-4xx"      // the server turned the request away
+	ClassHTTP5xx      = "http-5xx"      // the server failed
+	ClassHTTPOther    = "http-other"    // a status that is neither 2xx, 4xx nor 5xx
+	ClassStreamBroken = "stream-broken" // the body ended, or was cut, before the answer was complete
+	ClassStreamError  = "stream-error"  // an error event inside a stream that began with 200
+	ClassBadJSON      = "bad-json"      // a body or an event that is not the JSON it has to be
+	ClassNoTokens     = "no-tokens"     // a complete answer without any text or token
+	ClassServerDied   = "server-died"   // the server's process was gone when the request failed
+	ClassCanceled     = "canceled"      // the suite stopped it
+)
+
+// ErrorClasses is the closed list of what Request.Error may hold besides "".
+var ErrorClasses = []string{
+	ClassConnect, ClassTimeout, ClassHTTP4xx, ClassHTTP5xx, ClassHTTPOther, ClassStreamBroken,
+	ClassStreamError, ClassBadJSON, ClassNoTokens, ClassServerDied, ClassCanceled,
 }
