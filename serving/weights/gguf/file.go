@@ -1,84 +1,127 @@
 package gguf
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"os"
 
-// ErrNoKey is returned, wrapped with the key, when the metadata lacks a key.
-var ErrNoKey = errors.New("key not in the GGUF metadata")
+	"github.com/edsrzf/mmap-go"
+)
 
-// ErrType is returned, wrapped with the tensor's name and type, when a tensor
-// is stored in a type that this package does not dequantise.
-var ErrType = errors.New("tensor type not supported")
+// ErrFormat is returned, wrapped with what is wrong and where, when a file is
+// not a sound GGUF file of a version that this package reads.
+var ErrFormat = errors.New("not a sound GGUF file")
 
-// File is an opened GGUF file: its metadata, with typed getters, and the
-// descriptions of its tensors. It may be read from several goroutines.
+// File is an opened GGUF file: its metadata, through the getters of the
+// embedded Metadata, and its tensors. Several goroutines may read it.
 type File struct {
 	Metadata
+	Version uint32 // 2 or 3
 	tensors []Tensor
+	byName  map[string]int
+	mapped  mmap.MMap
 }
 
-// Tensor describes one tensor; its elements are read with Data or Dequantize.
-type Tensor struct {
-	Name  string
-	Type  Type
-	Shape []int // row-major, as in Go and NumPy: the reverse of the order in the file
-	raw   []byte
+// Open maps a GGUF file and checks everything in it but the values of the
+// tensors' elements: ErrFormat when it is not sound. Close it after use.
+func Open(path string) (*File, error) {
+	src, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close() // the mapping stays
+	info, err := src.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w: not a regular file", path, ErrFormat)
+	}
+	if info.Size() < headerSize {
+		return nil, fmt.Errorf("%s: %w: %d bytes are fewer than its header has", path, ErrFormat, info.Size())
+	}
+	m, err := mmap.Map(src, mmap.RDONLY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%s: map into memory: %w", path, err)
+	}
+	f, err := parse(m)
+	if err != nil {
+		_ = m.Unmap()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	f.mapped = m
+	return f, nil
 }
 
-// Type is the storage type of a tensor's elements.
-type Type uint32
-
-// Open maps a GGUF file of version 2 or 3 into memory and checks all of it but
-// the tensors' elements. Whatever is wrong with it is told in an error.
-func Open(path string) (*File, error) { return nil, errors.ErrUnsupported }
-
-// Close unmaps the file; slices from Data are invalid afterwards, everything else stays valid.
-func (f *File) Close() error { return nil }
+// Close unmaps the file. Slices that Data returned must not be touched
+// afterwards; strings and slices from the metadata's getters are copies and stay.
+func (f *File) Close() error {
+	f.Metadata, f.tensors, f.byName = Metadata{}, nil, nil
+	if f.mapped == nil {
+		return nil
+	}
+	return f.mapped.Unmap()
+}
 
 // Tensors returns the tensors in the order of the file.
 func (f *File) Tensors() []Tensor { return f.tensors }
 
 // Tensor returns the tensor of that name.
-func (f *File) Tensor(name string) (Tensor, bool) { return Tensor{}, false }
+func (f *File) Tensor(name string) (Tensor, bool) {
+	i, ok := f.byName[name]
+	if !ok {
+		return Tensor{}, false
+	}
+	return f.tensors[i], true
+}
 
-// Data returns the tensor's bytes as stored, valid until the file is closed.
-func (t Tensor) Data() []byte { return t.raw }
+// headerSize is magic, version, and the numbers of tensors and metadata values.
+const headerSize = 4 + 4 + 8 + 8
 
-// Dequantize returns the elements as float32, exactly as the gguf Python
-// package's dequantize does. ErrType for a type that is not F32, F16, BF16,
-// Q8_0, Q4_0 or Q4_1.
-func (t Tensor) Dequantize() ([]float32, error) { return nil, ErrType }
+// parse reads a whole file; its result refers to data.
+func parse(data []byte) (*File, error) {
+	r := &reader{data: data}
+	if magic := r.take(4); string(magic) != "GGUF" {
+		return nil, fmt.Errorf("%w: it starts with %q instead of \"GGUF\"", ErrFormat, magic)
+	}
+	f := &File{Version: r.u32()}
+	switch {
+	case f.Version == 2 || f.Version == 3:
+	case f.Version != 0 && f.Version&0xffff == 0:
+		return nil, fmt.Errorf("%w: it is big-endian; convert it with gguf_convert_endian.py of llama.cpp", ErrFormat)
+	default:
+		return nil, fmt.Errorf("%w: version %d; versions 2 and 3 are supported", ErrFormat, f.Version)
+	}
+	tensors := r.count("tensor count", minTensorInfo)
+	values := r.count("metadata count", minValue)
+	if err := f.read(r, values); err != nil {
+		return nil, err
+	}
+	align, err := f.alignment()
+	if err != nil {
+		return nil, err
+	}
+	for i := uint64(0); i < tensors && r.err == nil; i++ {
+		f.tensors = append(f.tensors, r.tensor(i))
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	return f, f.layout(data, uint64(r.at), align)
+}
 
-// Metadata is the key-value part of a file. A getter of a missing key returns
-// ErrNoKey; of a value of another type an error that names key, type wanted
-// and type found.
-type Metadata struct{}
-
-// Keys returns the keys in the order of the file.
-func (m *Metadata) Keys() []string { return nil }
-
-// Has reports whether the key is present.
-func (m *Metadata) Has(key string) bool { return false }
-
-// String returns a string value.
-func (m *Metadata) String(key string) (string, error) { return "", ErrNoKey }
-
-// Bool returns a bool value.
-func (m *Metadata) Bool(key string) (bool, error) { return false, ErrNoKey }
-
-// Uint returns a value of any integer type that is not negative.
-func (m *Metadata) Uint(key string) (uint64, error) { return 0, ErrNoKey }
-
-// Int returns a value of any integer type that fits int64.
-func (m *Metadata) Int(key string) (int64, error) { return 0, ErrNoKey }
-
-// Float returns a value of any float or integer type.
-func (m *Metadata) Float(key string) (float64, error) { return 0, ErrNoKey }
-
-// Strings returns an array of strings (tokenizer.ggml.tokens, tokenizer.ggml.merges).
-func (m *Metadata) Strings(key string) ([]string, error) { return nil, ErrNoKey }
-
-// Ints returns an array of any integer type (tokenizer.ggml.token_type).
-func (m *Metadata) Ints(key string) ([]int64, error) { return nil, ErrNoKey }
-
-// Floats returns an array of any float or integer type (tokenizer.ggml.scores).
-func (m *Metadata) Floats(key string) ([]float64, error) { return nil, ErrNoKey }
+// alignment is what tensor offsets are multiples of.
+func (f *File) alignment() (uint64, error) {
+	const key, standard = "general.alignment", 32
+	if !f.Has(key) {
+		return standard, nil
+	}
+	a, err := f.Uint(key)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	if a == 0 || a&(a-1) != 0 || a > 1<<31 {
+		return 0, fmt.Errorf("%w: %s is %d, not a power of two", ErrFormat, key, a)
+	}
+	return a, nil
+}
