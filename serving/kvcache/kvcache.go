@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // ErrInconsistent is returned by Check, wrapped with the first contradiction found.
@@ -55,6 +56,12 @@ func (p *Pool) BlocksFor(tokens int) int { return (tokens + p.blockSize - 1) / p
 // Missing is the number of blocks that t lacks for so many tokens.
 func (p *Pool) Missing(t *Table, tokens int) int {
 	return max(0, p.BlocksFor(tokens)-len(t.blocks))
+}
+
+// Reserve makes room in t for the block ids of so many tokens, so that Grow up
+// to there allocates nothing. It takes no block.
+func (p *Pool) Reserve(t *Table, tokens int) {
+	t.blocks = slices.Grow(t.blocks, p.Missing(t, tokens))
 }
 
 // Grow gives t the blocks that it lacks for so many tokens. It reports false,

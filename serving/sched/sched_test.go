@@ -1,0 +1,399 @@
+package sched
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"servebench/serving/kvcache"
+)
+
+func newScheduler(t testing.TB, cfg Config, blocks, blockSize int) *Scheduler {
+	t.Helper()
+	pool, err := kvcache.New(blocks, blockSize)
+	require.NoError(t, err)
+	s, err := New(cfg, pool)
+	require.NoError(t, err)
+	return s
+}
+
+func seq(prompt, output int) *Seq {
+	return &Seq{Tokens: make([]int32, prompt), Limit: prompt + output}
+}
+
+// plan is a batch as "which sequence, from where, how many" for comparison.
+func plan(b *Batch, seqs ...*Seq) (got [][3]int) {
+	for _, c := range b.Chunks {
+		for i, q := range seqs {
+			if q == c.Seq {
+				got = append(got, [3]int{i, c.Start, c.Len})
+			}
+		}
+	}
+	return got
+}
+
+// sampled ends a step as the engine does: a token for every chunk that is the last.
+func sampled(s *Scheduler, b *Batch) {
+	var next []*Seq
+	for _, c := range b.Chunks {
+		if c.Last {
+			next = append(next, c.Seq)
+		}
+	}
+	s.Done()
+	for _, q := range next {
+		q.Tokens = append(q.Tokens, 0)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	pool, err := kvcache.New(4, 4)
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		cfg  Config
+		says string
+	}{
+		"no sequences":         {Config{MaxTokens: 8, MaxLen: 8}, "--max-num-seqs is 0"},
+		"fewer rows than seqs": {Config{MaxTokens: 7, MaxSeqs: 8, MaxLen: 8}, "--max-num-batched-tokens is 7, below --max-num-seqs, 8"},
+		"no context":           {Config{MaxTokens: 8, MaxSeqs: 8}, "--max-model-len is 0"},
+	} {
+		_, err := New(c.cfg, pool)
+		require.ErrorContainsf(t, err, c.says, "for %s", name)
+	}
+}
+
+func TestAddRefuses(t *testing.T) {
+	s := newScheduler(t, Config{MaxTokens: 8, MaxSeqs: 2, MaxLen: 100}, 4, 4)
+	require.Equal(t, 16, s.MaxLen(), "the pool is smaller than the context")
+	err := s.Add(seq(10, 7))
+	require.ErrorIs(t, err, ErrNeverFits)
+	require.ErrorContains(t, err, "17")
+	require.ErrorContains(t, err, "16")
+	require.Error(t, s.Add(seq(0, 4)), "no token")
+	require.Error(t, s.Add(&Seq{Tokens: make([]int32, 4), Limit: 3}), "more tokens than its limit")
+	q := seq(10, 6)
+	require.NoError(t, s.Add(q))
+	require.Error(t, s.Add(q), "queued already")
+	require.Equal(t, 1, s.Waiting())
+	s.Remove(q)
+	s.Remove(q) // of one that is gone: nothing
+	require.Zero(t, s.Waiting())
+	require.NoError(t, s.Check())
+}
+
+// TestMixedStep follows two prompts through chunked prefill beside a decode.
+func TestMixedStep(t *testing.T) {
+	s := newScheduler(t, Config{MaxTokens: 6, MaxSeqs: 3, MaxLen: 64}, 16, 4)
+	a, b, c := seq(3, 9), seq(8, 4), seq(2, 4)
+	require.NoError(t, s.Add(a))
+	require.NoError(t, s.Add(b))
+	for i, want := range [][][3]int{
+		{{0, 0, 3}, {1, 0, 3}}, // b's prompt begins in what a leaves
+		{{0, 3, 1}, {1, 3, 5}}, // decode first, then the prompt's rest
+		{{0, 4, 1}, {1, 8, 1}, {2, 0, 2}},
+		{{0, 5, 1}, {1, 9, 1}, {2, 2, 1}},
+	} {
+		if i == 2 {
+			require.NoError(t, s.Add(c))
+		}
+		got := s.Schedule()
+		require.Equalf(t, want, plan(got, a, b, c), "step %d", i)
+		require.NoError(t, s.Check())
+		sampled(s, got)
+	}
+}
+
+// TestPreemption has two sequences outgrow a pool of 4 blocks of 2.
+func TestPreemption(t *testing.T) {
+	s := newScheduler(t, Config{MaxTokens: 8, MaxSeqs: 2, MaxLen: 8}, 4, 2)
+	a, b := seq(2, 6), seq(2, 6)
+	require.NoError(t, s.Add(a))
+	require.NoError(t, s.Add(b))
+	for i, want := range []struct {
+		plan        [][3]int
+		preemptions uint64
+	}{
+		{[][3]int{{0, 0, 2}, {1, 0, 2}}, 0},
+		{[][3]int{{0, 2, 1}, {1, 2, 1}}, 0},
+		{[][3]int{{0, 3, 1}, {1, 3, 1}}, 0},
+		{[][3]int{{0, 4, 1}}, 1}, // a takes b's blocks; b waits with 5 tokens
+		{[][3]int{{0, 5, 1}}, 1},
+		{[][3]int{{0, 6, 1}}, 1}, // its 8th token is the last
+		{[][3]int{{1, 0, 5}}, 1}, // prompt and what was sampled, at once
+		{[][3]int{{1, 5, 1}}, 1},
+	} {
+		got := s.Schedule()
+		require.Equalf(t, want.plan, plan(got, a, b), "step %d", i)
+		require.Equalf(t, want.preemptions, s.Preemptions(), "step %d", i)
+		require.NoError(t, s.Check())
+		sampled(s, got)
+		if len(a.Tokens) == a.Limit {
+			s.Remove(a)
+		}
+	}
+}
+
+// TestHeadIsNotOvertaken holds that a small request behind a large one waits
+// for it even though it would fit.
+func TestHeadIsNotOvertaken(t *testing.T) {
+	s := newScheduler(t, Config{MaxTokens: 64, MaxSeqs: 8, MaxLen: 64}, 8, 4)
+	first, large, small := seq(8, 8), seq(24, 8), seq(1, 1)
+	for _, q := range []*Seq{first, large, small} {
+		require.NoError(t, s.Add(q))
+	}
+	got := s.Schedule()
+	require.Equal(t, [][3]int{{0, 0, 8}}, plan(got, first, large, small))
+	sampled(s, got)
+	require.Equal(t, [][3]int{{0, 8, 1}}, plan(s.Schedule(), first, large, small))
+	s.Remove(first)
+	s.Done()
+	require.Equal(t, [][3]int{{1, 0, 24}, {2, 0, 1}}, plan(s.Schedule(), first, large, small))
+	require.NoError(t, s.Check())
+}
+
+// TestDoneAfterRemove cancels a sequence between Schedule and Done.
+func TestDoneAfterRemove(t *testing.T) {
+	s := newScheduler(t, Config{MaxTokens: 8, MaxSeqs: 2, MaxLen: 8}, 4, 2)
+	a := seq(2, 2)
+	require.NoError(t, s.Add(a))
+	s.Schedule()
+	s.Remove(a)
+	s.Done()
+	require.Zero(t, a.Computed())
+	require.Zero(t, s.Running())
+	require.NoError(t, s.Check())
+	require.Empty(t, s.Schedule().Chunks)
+}
+
+// workload drives a scheduler as the engine does and holds its promises at every step.
+type workload struct {
+	t        testing.TB
+	s        *Scheduler
+	cfg      Config
+	live     []*Seq
+	computed map[*Seq]int // tokens whose cache content the test believes in
+}
+
+// step runs one step and removes what has ended.
+func (w *workload) step() {
+	t := w.t
+	var decoding []*Seq
+	for q := w.s.running.first; q != nil; q = q.next {
+		if q.left() == 1 {
+			decoding = append(decoding, q)
+		}
+	}
+	before := w.s.Preemptions()
+	b := w.s.Schedule()
+	require.NoError(t, w.s.Check())
+	require.NotEmpty(t, b.Chunks, "sequences are queued, but none can go on")
+	w.checkBatch(b)
+
+	in := map[*Seq]bool{}
+	for _, c := range b.Chunks {
+		in[c.Seq] = true
+	}
+	for _, q := range decoding {
+		require.True(t, in[q] || q.queue == &w.s.waiting, "a sequence that decodes was left out and not preempted")
+	}
+	for q := w.s.running.first; q != nil; q = q.next {
+		require.True(t, in[q], "a sequence runs but gets no row")
+	}
+	if w.s.Preemptions() == before {
+		w.checkAdmission()
+	}
+	for _, c := range b.Chunks {
+		w.computed[c.Seq] = c.Start + c.Len
+	}
+	sampled(w.s, b)
+	for _, c := range b.Chunks {
+		if len(c.Seq.Tokens) == c.Seq.Limit {
+			w.remove(c.Seq)
+		}
+	}
+}
+
+// checkBatch holds that every token is computed once and after those before it,
+// in a slot that is nobody else's, decodes first.
+func (w *workload) checkBatch(b *Batch) {
+	t := w.t
+	for q := w.s.waiting.first; q != nil; q = q.next { // preempted: what was computed is gone
+		w.computed[q] = 0
+	}
+	rows, partial, decoding := 0, 0, true
+	slots := map[int32]bool{}
+	for _, c := range b.Chunks {
+		require.Equal(t, w.computed[c.Seq], c.Start, "a token is skipped or computed twice")
+		require.Positive(t, c.Len)
+		require.Equal(t, c.Start+c.Len == len(c.Seq.Tokens), c.Last)
+		for p := c.Start; p < c.Start+c.Len; p++ {
+			require.False(t, slots[c.Seq.Slot(p)], "two tokens of a step share a slot")
+			slots[c.Seq.Slot(p)] = true
+		}
+		if first := w.s.waiting.first; first != nil {
+			require.Less(t, c.Seq.order, first.order, "a sequence that waits was overtaken")
+		}
+		if c.Len > 1 {
+			decoding = false
+		} else if c.Start > 0 && c.Last && !decoding {
+			require.Fail(t, "a decode comes after a prefill")
+		}
+		if !c.Last {
+			partial++
+		}
+		rows += c.Len
+	}
+	require.Equal(t, rows, b.Tokens)
+	require.LessOrEqual(t, rows, w.cfg.MaxTokens)
+	require.LessOrEqual(t, partial, 1, "two prompts are in the middle at once")
+}
+
+// checkAdmission holds that the first that waits does so for a reason.
+func (w *workload) checkAdmission() {
+	q := w.s.waiting.first
+	if q == nil || w.s.running.len == w.cfg.MaxSeqs || w.s.room() == 0 {
+		return
+	}
+	require.Greater(w.t, w.s.pool.BlocksFor(len(q.Tokens))+w.s.running.len, w.s.pool.FreeBlocks(),
+		"the first that waits would fit")
+}
+
+func (w *workload) remove(q *Seq) {
+	w.s.Remove(q)
+	w.live = slices.DeleteFunc(w.live, func(x *Seq) bool { return x == q })
+	delete(w.computed, q)
+}
+
+// runWorkload plays random arrivals and cancels until all have ended.
+func runWorkload(t testing.TB, rng *rand.Rand, requests int) (steps int, preemptions uint64) {
+	maxSeqs := 1 + rng.IntN(12)
+	w := &workload{t: t, computed: map[*Seq]int{}, cfg: Config{
+		MaxSeqs: maxSeqs, MaxTokens: maxSeqs + rng.IntN(40), MaxLen: 8 + rng.IntN(120),
+	}}
+	blocks, size := 1+rng.IntN(40), 1+rng.IntN(9)
+	w.s = newScheduler(t, w.cfg, blocks, size)
+	total := 0
+	for requests > 0 || len(w.live) > 0 {
+		for requests > 0 && (len(w.live) == 0 || rng.IntN(3) == 0) {
+			requests--
+			limit := 2 + rng.IntN(w.s.MaxLen()+4)
+			q := seq(1+rng.IntN(limit-1), 0)
+			q.Limit = limit
+			if limit > w.s.MaxLen() {
+				require.ErrorIs(t, w.s.Add(q), ErrNeverFits)
+				continue
+			}
+			require.NoError(t, w.s.Add(q))
+			w.live = append(w.live, q)
+			total += limit
+		}
+		if len(w.live) == 0 {
+			continue
+		}
+		if rng.IntN(10) == 0 { // one is cancelled
+			w.remove(w.live[rng.IntN(len(w.live))])
+			require.NoError(t, w.s.Check())
+			if len(w.live) == 0 {
+				continue
+			}
+		}
+		w.step()
+		require.NoError(t, w.s.Check())
+		steps++
+		// The oldest gets a row in every step, so one sequence after another is
+		// the slowest there is.
+		require.LessOrEqual(t, steps, total, "more steps than tokens: no progress")
+	}
+	require.Equal(t, blocks, w.s.pool.FreeBlocks(), "blocks were not returned")
+	require.NoError(t, w.s.pool.Check())
+	return steps, w.s.Preemptions()
+}
+
+func TestRandomWorkloads(t *testing.T) {
+	runs := 200
+	if testing.Short() {
+		runs = 50
+	}
+	var steps int
+	var preemptions uint64
+	for seed := range uint64(runs) {
+		n, p := runWorkload(t, rand.New(rand.NewPCG(seed, 1)), 40)
+		steps, preemptions = steps+n, preemptions+p
+	}
+	t.Logf("%d workloads, %d steps, %d preemptions", runs, steps, preemptions)
+	require.Positive(t, preemptions, "the workloads never ran out of blocks")
+}
+
+func FuzzSchedule(f *testing.F) {
+	f.Add(uint64(1), uint64(2), uint8(20))
+	f.Fuzz(func(t *testing.T, a, b uint64, requests uint8) {
+		runWorkload(t, rand.New(rand.NewPCG(a, b)), int(requests%64))
+	})
+}
+
+// TestCheckFinds breaks the queues in every way that Check names.
+func TestCheckFinds(t *testing.T) {
+	for name, corrupt := range map[string]func(s *Scheduler, run, wait *Seq){
+		"link":           func(_ *Scheduler, run, _ *Seq) { run.prev = run },
+		"count":          func(s *Scheduler, _, _ *Seq) { s.running.len++ },
+		"order":          func(_ *Scheduler, run, _ *Seq) { run.order = 9 },
+		"waits computed": func(_ *Scheduler, _, wait *Seq) { wait.computed = 1 },
+		"over computed":  func(_ *Scheduler, run, _ *Seq) { run.computed = 5 },
+		"no block":       func(_ *Scheduler, run, _ *Seq) { run.Tokens, run.computed, run.Limit = make([]int32, 40), 40, 40 },
+		"over its limit": func(_ *Scheduler, run, _ *Seq) { run.Limit = 3 },
+		"too many run":   func(s *Scheduler, _, _ *Seq) { s.cfg.MaxSeqs = 0 },
+		"blocks":         func(s *Scheduler, run, _ *Seq) { s.pool.Free(&run.table); s.pool.Grow(&run.table, 40) },
+	} {
+		s := newScheduler(t, Config{MaxTokens: 8, MaxSeqs: 1, MaxLen: 16}, 4, 4)
+		run, wait := seq(4, 4), seq(4, 4)
+		require.NoError(t, s.Add(run))
+		require.NoError(t, s.Add(wait))
+		sampled(s, s.Schedule())
+		require.NoError(t, s.Check())
+		corrupt(s, run, wait)
+		require.Errorf(t, s.Check(), "for %s", name)
+	}
+}
+
+// decoding is a scheduler in the steady state: n sequences, one token each a step.
+func decoding(t testing.TB, n int) *Scheduler {
+	s := newScheduler(t, Config{MaxTokens: 8 * n, MaxSeqs: n, MaxLen: 1 << 16}, n*4097, 16)
+	for range n {
+		q := &Seq{Tokens: make([]int32, 8, 1<<16), Limit: 1 << 16}
+		require.NoError(t, s.Add(q))
+	}
+	for s.Waiting() > 0 {
+		sampled(s, s.Schedule())
+	}
+	return s
+}
+
+func decodeStep(s *Scheduler) {
+	b := s.Schedule()
+	for i := range b.Chunks {
+		q := b.Chunks[i].Seq
+		q.Tokens = append(q.Tokens, 0)
+	}
+	s.Done()
+}
+
+func TestDecodeAllocatesNothing(t *testing.T) {
+	s := decoding(t, 16)
+	require.Zero(t, testing.AllocsPerRun(1000, func() { decodeStep(s) }))
+}
+
+func BenchmarkSchedule(b *testing.B) {
+	s := decoding(b, 16)
+	b.ReportAllocs()
+	for b.Loop() {
+		if s.running.first.left()+s.running.first.computed >= 1<<16 {
+			b.StopTimer()
+			s = decoding(b, 16)
+			b.StartTimer()
+		}
+		decodeStep(s)
+	}
+}
