@@ -1,68 +1,118 @@
 package tokenizer
 
-import "errors"
+import (
+	"slices"
+)
 
 // Tokenizer is one model's vocabulary. It is immutable once made, and safe for
 // use by many goroutines at once.
-type Tokenizer struct{}
-
-// Message is one turn of a conversation.
-type Message struct {
-	Role    string `json:"role"`    // as the model's chat template names it: system, user, assistant
-	Content string `json:"content"` // plain text
+type Tokenizer struct {
+	bpe         bpe
+	added       *addedSet  // looked for in the text as it is
+	normalized  *addedSet  // looked for in normalised text
+	steps       []splitter // each divides what the one before yields
+	prefixSpace bool       // words are given a leading space where they have none
+	prefix      []int32    // what a prompt begins with
+	suffix      []int32    // and ends with
+	text        []string   // the bytes of each id
+	special     []bool     // ids that Decode can leave out
+	eos         []int32
+	names       map[string]string // bos_token and its like, by name, for chat templates
+	chat        *chatTemplate
+	ownTemplate bool
 }
 
-// Stream turns ids into text one by one. It never returns half a UTF-8
-// character: the pieces and Flush, joined, are Decode of all ids.
-type Stream struct{}
+// Size is the highest id plus one.
+func (t *Tokenizer) Size() int { return len(t.text) }
 
-// Open reads the tokenizer of a model on disk: a folder with a tokenizer.json
-// (see FromJSON), or a .gguf file (see FromGGUF).
-func Open(path string) (*Tokenizer, error) { return nil, errors.New("tokenizer: not there yet") }
-
-// FromJSON reads a model folder: tokenizer.json, and where they are present
-// tokenizer_config.json, special_tokens_map.json, generation_config.json,
-// config.json and chat_template.jinja.
-func FromJSON(dir string) (*Tokenizer, error) { return nil, errors.New("tokenizer: not there yet") }
-
-// Dummy returns the small built-in vocabulary that goes with seeded dummy
-// weights of a model with vocab ids; all its ids are below vocab.
-func Dummy(vocab int) (*Tokenizer, error) { return nil, errors.New("tokenizer: not there yet") }
+// EOS returns the ids that end a generation, ascending; empty where the model names none.
+func (t *Tokenizer) EOS() []int32 { return slices.Clone(t.eos) }
 
 // Encode returns the ids of text, and adds none. With special, special tokens
 // written out in the text become their ids; without, they are plain text.
-func (t *Tokenizer) Encode(text string, special bool) []int32 { return nil }
+// Ill-formed UTF-8 is read as U+FFFD.
+func (t *Tokenizer) Encode(text string, special bool) []int32 {
+	text = validText(text)
+	ids := make([]int32, 0, len(text)/3+8)
+	token := func(id int32) { ids = append(ids, id) }
+	words := func(s string) { ids = t.encodeWords(ids, s, t.steps) }
+	t.added.split(text, special, func(s string) {
+		t.normalized.split(s, special, words, token)
+	}, token)
+	return ids
+}
+
+// encodeWords appends the ids of text without added tokens in it, divided by steps.
+func (t *Tokenizer) encodeWords(ids []int32, s string, steps []splitter) []int32 {
+	if len(steps) == 0 {
+		return t.bpe.encode(ids, s)
+	}
+	if len(steps) == 1 && t.prefixSpace && s[0] != ' ' {
+		s = " " + s
+	}
+	for s != "" {
+		n := steps[0].next(s)
+		ids = t.encodeWords(ids, s[:n], steps[1:])
+		s = s[n:]
+	}
+	return ids
+}
 
 // EncodePrompt is Encode with specials, and with what the model's post-processor
 // puts around a prompt (a beginning-of-sequence id, for those that want one):
 // the original's add_special_tokens=True.
-func (t *Tokenizer) EncodePrompt(text string) []int32 { return nil }
+func (t *Tokenizer) EncodePrompt(text string) []int32 {
+	ids := t.Encode(text, true)
+	if len(t.prefix)+len(t.suffix) == 0 {
+		return ids
+	}
+	return slices.Concat(t.prefix, ids, t.suffix)
+}
 
 // Decode returns the text of ids; with skipSpecial, special tokens are left out.
 // Bytes that are no UTF-8 become U+FFFD. Ids that the vocabulary lacks are left out.
-func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string { return "" }
+func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
+	var b []byte
+	for _, id := range ids {
+		b = append(b, t.bytesOf(id, skipSpecial)...)
+	}
+	return validText(string(b))
+}
 
-// Size is the highest id plus one.
-func (t *Tokenizer) Size() int { return 0 }
+// bytesOf returns the bytes an id stands for, "" for one to be left out.
+func (t *Tokenizer) bytesOf(id int32, skipSpecial bool) string {
+	if id < 0 || int(id) >= len(t.text) || skipSpecial && t.special[id] {
+		return ""
+	}
+	return t.text[id]
+}
 
-// EOS returns the ids that end a generation, ascending; empty where the model names none.
-func (t *Tokenizer) EOS() []int32 { return nil }
-
-// HasChatTemplate reports whether the model came with a chat template of its own.
-func (t *Tokenizer) HasChatTemplate() bool { return false }
-
-// Chat renders messages with the model's chat template, or the default one where
-// it has none. The result is to be encoded with Encode(text, true). An error
-// says what the template refused (a role order, say) and is the caller's input's fault.
-func (t *Tokenizer) Chat(messages []Message, addGenerationPrompt bool) (string, error) {
-	return "", errors.New("tokenizer: not there yet")
+// Stream turns ids into text one by one. It never returns half a UTF-8
+// character: the pieces and Flush, joined, are Decode of all ids.
+type Stream struct {
+	t           *Tokenizer
+	skipSpecial bool
+	held        []byte // the beginning of a character
 }
 
 // Stream returns a new incremental detokeniser.
-func (t *Tokenizer) Stream(skipSpecial bool) *Stream { return &Stream{} }
+func (t *Tokenizer) Stream(skipSpecial bool) *Stream {
+	return &Stream{t: t, skipSpecial: skipSpecial}
+}
 
 // Push returns the text that id completes, "" where a character is still incomplete.
-func (s *Stream) Push(id int32) string { return "" }
+func (s *Stream) Push(id int32) string {
+	s.held = append(s.held, s.t.bytesOf(id, s.skipSpecial)...)
+	text, used := appendValid(nil, s.held)
+	s.held = append(s.held[:0], s.held[used:]...)
+	return string(text)
+}
 
 // Flush returns what is left at the end: U+FFFD for an incomplete character, else "".
-func (s *Stream) Flush() string { return "" }
+func (s *Stream) Flush() string {
+	if len(s.held) == 0 {
+		return ""
+	}
+	s.held = s.held[:0]
+	return replacement
+}

@@ -1,0 +1,183 @@
+package tokenizer
+
+import (
+	"errors"
+	"fmt"
+
+	"servebench/serving/weights/gguf"
+)
+
+// Keys of GGUF metadata (docs/gguf.md in ggml-org/ggml).
+const (
+	keyModel    = "tokenizer.ggml.model"
+	keyPre      = "tokenizer.ggml.pre"
+	keyTokens   = "tokenizer.ggml.tokens"
+	keyTypes    = "tokenizer.ggml.token_type"
+	keyMerges   = "tokenizer.ggml.merges"
+	keyBOS      = "tokenizer.ggml.bos_token_id"
+	keyEOS      = "tokenizer.ggml.eos_token_id"
+	keyEOT      = "tokenizer.ggml.eot_token_id"
+	keyEOM      = "tokenizer.ggml.eom_token_id"
+	keyUnknown  = "tokenizer.ggml.unknown_token_id"
+	keyPadding  = "tokenizer.ggml.padding_token_id"
+	keyAddBOS   = "tokenizer.ggml.add_bos_token"
+	keyAddEOS   = "tokenizer.ggml.add_eos_token"
+	keyTemplate = "tokenizer.chat_template"
+)
+
+// Token types of tokenizer.ggml.token_type that the text is searched for.
+const (
+	typeControl     = 3
+	typeUserDefined = 4
+)
+
+// preTokenizers are the values of tokenizer.ggml.pre that are supported.
+var preTokenizers = map[string][]splitter{
+	"gpt-2":  {gpt2Split{}},
+	"phi-2":  {gpt2Split{}},
+	"smollm": {digitSplit{}, gpt2Split{}},
+}
+
+// openGGUF reads the tokenizer of a GGUF file.
+func openGGUF(path string) (*Tokenizer, error) {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	t, err := FromGGUF(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return t, nil
+}
+
+// FromGGUF reads the tokenizer in a GGUF file's metadata, which must be a
+// byte-level BPE (tokenizer.ggml.model "gpt2"). It keeps nothing of the file.
+// ErrUnsupported for another kind.
+func FromGGUF(f *gguf.File) (*Tokenizer, error) {
+	model, err := f.String(keyModel)
+	if err != nil {
+		return nil, err
+	}
+	if model != "gpt2" {
+		return nil, unsupported(keyModel, model, "gpt2")
+	}
+	v := &vocabulary{}
+	if v.steps, err = ggufSplits(f); err != nil {
+		return nil, err
+	}
+	if v.tokens, err = f.Strings(keyTokens); err != nil {
+		return nil, err
+	}
+	merges, err := f.Strings(keyMerges)
+	if err != nil {
+		return nil, err
+	}
+	v.merges = make([][2]string, len(merges))
+	for i, m := range merges {
+		if v.merges[i], err = splitMerge(m); err != nil {
+			return nil, fmt.Errorf("%s: %w", keyMerges, err)
+		}
+	}
+	if err := v.readTypes(f); err != nil {
+		return nil, err
+	}
+	if err := v.readRoles(f); err != nil {
+		return nil, err
+	}
+	if v.template, err = f.String(keyTemplate); err != nil && !errors.Is(err, gguf.ErrNoKey) {
+		return nil, err
+	}
+	return v.tokenizer()
+}
+
+// ggufSplits returns the pre-tokeniser that tokenizer.ggml.pre names. Files from
+// before that key are GPT-2's where the architecture is; of others it cannot be told.
+func ggufSplits(f *gguf.File) ([]splitter, error) {
+	pre, err := f.String(keyPre)
+	if errors.Is(err, gguf.ErrNoKey) {
+		pre = "no " + keyPre
+		if architecture, _ := f.String("general.architecture"); architecture == "gpt2" {
+			pre = "gpt-2"
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	steps, ok := preTokenizers[pre]
+	if !ok {
+		return nil, unsupported(keyPre, pre, "gpt-2", "phi-2", "smollm")
+	}
+	return steps, nil
+}
+
+// readTypes makes added tokens of those whose type says so.
+func (v *vocabulary) readTypes(f *gguf.File) error {
+	types, err := f.Ints(keyTypes)
+	if errors.Is(err, gguf.ErrNoKey) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(types) != len(v.tokens) {
+		return fmt.Errorf("%s has %d elements, %s %d: they must be as many", keyTypes, len(types), keyTokens, len(v.tokens))
+	}
+	for i, kind := range types {
+		if kind == typeControl || kind == typeUserDefined {
+			v.added = append(v.added, addedToken{ID: int64(i), Content: v.tokens[i], Special: kind == typeControl})
+		}
+	}
+	return nil
+}
+
+// readRoles reads which tokens begin and end text.
+func (v *vocabulary) readRoles(f *gguf.File) error {
+	v.names = map[string]string{}
+	id := func(key, name string) (int64, error) {
+		n, err := f.Int(key)
+		if errors.Is(err, gguf.ErrNoKey) {
+			return int64(none), nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		if n < 0 || n >= int64(len(v.tokens)) {
+			return 0, fmt.Errorf("%s is %d, beyond the %d tokens", key, n, len(v.tokens))
+		}
+		if name != "" {
+			v.names[name] = v.tokens[n]
+		}
+		return n, nil
+	}
+	roles := map[string]int64{}
+	for _, r := range []struct{ key, name string }{
+		{keyBOS, "bos_token"}, {keyEOS, "eos_token"}, {keyUnknown, "unk_token"},
+		{keyPadding, "pad_token"}, {keyEOT, ""}, {keyEOM, ""},
+	} {
+		n, err := id(r.key, r.name)
+		if err != nil {
+			return err
+		}
+		roles[r.key] = n
+	}
+	v.eos = []int64{roles[keyEOS], roles[keyEOT], roles[keyEOM]}
+	around := func(flag, role string, ids *[]int32) error {
+		add, err := f.Bool(flag)
+		if errors.Is(err, gguf.ErrNoKey) || err == nil && !add {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if roles[role] < 0 {
+			return fmt.Errorf("%s is set, but there is no %s", flag, role)
+		}
+		*ids = []int32{int32(roles[role])}
+		return nil
+	}
+	if err := around(keyAddBOS, keyBOS, &v.prefix); err != nil {
+		return err
+	}
+	return around(keyAddEOS, keyEOS, &v.suffix)
+}

@@ -1,0 +1,251 @@
+package tokenizer
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"os"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"servebench/testdata"
+)
+
+// golden is testdata/tokenizer/vectors.json, which its "command" makes with the
+// tokenizers package.
+type golden struct {
+	Hard         []string
+	Repeated     [][2]any // text, how often
+	Classes      string
+	GPT2         realGolden `json:"gpt2"`
+	SmolLM2      realGolden `json:"smollm2"`
+	SmolLM2JSON  realGolden `json:"smollm2_json"`
+	Tiny         map[string]any
+	Texts        []string
+	Variants     []variantGolden
+	TinyVocabLen int `json:"-"`
+}
+
+// realGolden is what a published vocabulary makes of the hard and of the real text.
+type realGolden struct {
+	Special  [][]int32 // of Hard, special tokens recognised
+	Plain    [][]int32 // of Hard, special tokens as text
+	Repeated []string  // hashes of ids
+	Decode   []decodeGolden
+	Rows     map[string][]string // by file, a hash of each row's ids
+}
+
+type decodeGolden struct {
+	IDs     []int32
+	Text    string
+	Skipped string // without special tokens
+}
+
+// variantGolden is what the tiny vocabulary, with some keys of tokenizer.json
+// changed, makes of Texts.
+type variantGolden struct {
+	Name                   string
+	Top, Model             map[string]any
+	Special, Plain, Prompt [][]int32
+	Decode                 []decodeGolden
+}
+
+func readGolden(t testing.TB) *golden {
+	t.Helper()
+	data, err := os.ReadFile(testdata.Path("tokenizer", "vectors.json"))
+	require.NoError(t, err)
+	g := &golden{}
+	require.NoError(t, json.Unmarshal(data, g))
+	return g
+}
+
+// hashIDs is the vectors' hash over ids.
+func hashIDs(ids []int32) string {
+	h := sha256.New()
+	for _, id := range ids {
+		_ = binary.Write(h, binary.LittleEndian, id)
+	}
+	return hex.EncodeToString(h.Sum(nil))[:8]
+}
+
+// published opens the vocabularies that the vectors were made with.
+var published = []struct {
+	name   string
+	open   func(t testing.TB) *Tokenizer
+	golden func(g *golden) *realGolden
+}{
+	{"gpt2", openGPT2, func(g *golden) *realGolden { return &g.GPT2 }},
+	{"smollm2", func(t testing.TB) *Tokenizer {
+		return opened(t, testdata.Peers(t, "models", "smollm2-bf16.gguf"))
+	}, func(g *golden) *realGolden { return &g.SmolLM2 }},
+	{"smollm2_json", func(t testing.TB) *Tokenizer {
+		return opened(t, testdata.Peers(t, "models", "smollm2"))
+	}, func(g *golden) *realGolden { return &g.SmolLM2JSON }},
+}
+
+func openGPT2(t testing.TB) *Tokenizer {
+	return opened(t, testdata.Shared(t, "tokenizers", "gpt-2.gguf"))
+}
+
+func opened(t testing.TB, path string) *Tokenizer {
+	t.Helper()
+	tok, err := Open(path)
+	require.NoError(t, err)
+	return tok
+}
+
+func TestPublished(t *testing.T) {
+	g := readGolden(t)
+	for _, p := range published {
+		t.Run(p.name, func(t *testing.T) {
+			tok, want := p.open(t), p.golden(g)
+			for i, text := range g.Hard {
+				checkIDs(t, text, tok.Encode(text, true), want.Special[i])
+				checkIDs(t, text, tok.Encode(text, false), want.Plain[i])
+			}
+			for i, r := range g.Repeated {
+				text := strings.Repeat(r[0].(string), int(r[1].(float64)))
+				assert.Equal(t, want.Repeated[i], hashIDs(tok.Encode(text, true)), "%q × %v", r[0], r[1])
+			}
+			checkDecode(t, tok, want.Decode)
+		})
+	}
+}
+
+func checkIDs(t *testing.T, text string, got, want []int32) {
+	t.Helper()
+	if len(got)+len(want) > 0 {
+		assert.Equal(t, want, got, "ids of %q", text)
+	}
+}
+
+func checkDecode(t *testing.T, tok *Tokenizer, cases []decodeGolden) {
+	t.Helper()
+	for _, c := range cases {
+		assert.Equal(t, c.Text, tok.Decode(c.IDs, false), "text of %v", c.IDs)
+		assert.Equal(t, c.Skipped, tok.Decode(c.IDs, true), "text of %v without specials", c.IDs)
+		checkStream(t, tok, c.IDs)
+	}
+}
+
+func TestRealRows(t *testing.T) {
+	g := readGolden(t)
+	for _, p := range published {
+		t.Run(p.name, func(t *testing.T) {
+			tok, want := p.open(t), p.golden(g)
+			rows := 0
+			for file, hashes := range want.Rows {
+				texts := rowTexts(t, file)
+				require.Len(t, texts, len(hashes), file)
+				for i, row := range texts {
+					var ids []int32
+					for _, text := range row {
+						got := tok.Encode(text, true)
+						if p.name == "gpt2" {
+							assert.Equal(t, text, tok.Decode(got, false), "%s row %d", file, i)
+						}
+						ids = append(ids, got...)
+					}
+					assert.Equal(t, hashes[i], hashIDs(ids), "%s row %d", file, i)
+					rows++
+				}
+			}
+			t.Logf("%d rows have the original's ids", rows)
+		})
+	}
+}
+
+// rowTexts returns the texts of each row of a real dataset file, as the script that made the vectors takes them.
+func rowTexts(t testing.TB, file string) [][]string {
+	t.Helper()
+	f, err := os.Open(testdata.Shared(t, append([]string{"data"}, strings.Split(file, "/")...)...))
+	require.NoError(t, err)
+	defer f.Close()
+	var rows [][]string
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var r struct {
+			Text, Article, Highlights, Question, Prompt, Test string
+			Solution                                          string `json:"canonical_solution"`
+			Answer                                            struct{ Aliases []string }
+		}
+		require.NoError(t, json.Unmarshal(lines.Bytes(), &r))
+		switch {
+		case strings.HasPrefix(file, "oasst1"):
+			rows = append(rows, []string{r.Text})
+		case strings.HasPrefix(file, "cnn_dailymail"):
+			rows = append(rows, []string{r.Article, r.Highlights})
+		case strings.HasPrefix(file, "trivia_qa"):
+			rows = append(rows, append([]string{r.Question}, r.Answer.Aliases...))
+		default:
+			rows = append(rows, []string{r.Prompt, r.Solution, r.Test})
+		}
+	}
+	require.NoError(t, lines.Err())
+	return rows
+}
+
+// variant returns the tokenizer of the tiny vocabulary with keys changed.
+func (g *golden) variant(t testing.TB, top, model map[string]any) *Tokenizer {
+	t.Helper()
+	v, err := parseJSON(g.variantJSON(t, top, model))
+	require.NoError(t, err)
+	tok, err := v.tokenizer()
+	require.NoError(t, err)
+	return tok
+}
+
+func (g *golden) variantJSON(t testing.TB, top, model map[string]any) []byte {
+	t.Helper()
+	file := maps.Clone(g.Tiny)
+	maps.Copy(file, top)
+	m := maps.Clone(file["model"].(map[string]any))
+	maps.Copy(m, model)
+	file["model"] = m
+	data, err := json.Marshal(file)
+	require.NoError(t, err)
+	return data
+}
+
+func TestVariants(t *testing.T) {
+	g := readGolden(t)
+	for _, v := range g.Variants {
+		t.Run(v.Name, func(t *testing.T) {
+			tok := g.variant(t, v.Top, v.Model)
+			for i, text := range g.Texts {
+				checkIDs(t, text, tok.Encode(text, true), v.Special[i])
+				checkIDs(t, text, tok.Encode(text, false), v.Plain[i])
+				checkIDs(t, text, tok.EncodePrompt(text), v.Prompt[i])
+			}
+			checkDecode(t, tok, v.Decode)
+		})
+	}
+}
+
+// TestClasses compares the class of every code point with the original's regular expressions.
+func TestClasses(t *testing.T) {
+	h := sha256.New()
+	letters := "OLNS"
+	var block []byte
+	for r := range rune(utf8.MaxRune + 1) {
+		if !utf8.ValidRune(r) {
+			continue
+		}
+		c := letters[classOf(r)]
+		if numeric, _ := digitAt(string(r), 0); numeric {
+			c |= 0x20
+		}
+		block = append(block, c)
+	}
+	h.Write(block)
+	assert.Equal(t, readGolden(t).Classes, hex.EncodeToString(h.Sum(nil)),
+		"Go's Unicode tables have moved on: see unicode.go")
+}
