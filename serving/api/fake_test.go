@@ -1,0 +1,255 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"servebench/serving/engine"
+	"servebench/serving/tokenizer"
+)
+
+const (
+	fakeContext = 2048
+	fakeVocab   = 50000
+	fakeEOS     = 2
+)
+
+// fakeTokenizer has a table of token texts. A prompt has a token a word, unless
+// promptTokens says otherwise.
+type fakeTokenizer struct {
+	texts        []string // of ids from 1000 on; bytes, not always whole characters
+	promptTokens int
+}
+
+const firstText = 1000
+
+func (f *fakeTokenizer) ids(text string) []int32 {
+	n := f.promptTokens
+	if n == 0 {
+		n = len(strings.Fields(text))
+	}
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32(3 + i%100)
+	}
+	return ids
+}
+
+func (f *fakeTokenizer) EncodePrompt(text string) []int32         { return f.ids(text) }
+func (f *fakeTokenizer) Encode(text string, special bool) []int32 { return f.ids(text) }
+func (f *fakeTokenizer) EOS() []int32                             { return []int32{fakeEOS, fakeVocab + 7} }
+func (f *fakeTokenizer) Stream(skipSpecial bool) Detokenizer      { return &fakeStream{f: f} }
+func (f *fakeTokenizer) Chat(m []tokenizer.Message, generate bool) (string, error) {
+	var b strings.Builder
+	for _, one := range m {
+		if one.Role == "forbidden" {
+			return "", errors.New("no such role")
+		}
+		b.WriteString("<" + one.Role + "> " + one.Content + "\n")
+	}
+	return b.String() + "<assistant> ", nil
+}
+
+type fakeStream struct {
+	f       *fakeTokenizer
+	pending []byte
+}
+
+func (s *fakeStream) Push(id int32) string {
+	if int(id) < firstText {
+		return ""
+	}
+	s.pending = append(s.pending, s.f.texts[id-firstText]...)
+	n := 0
+	for n < len(s.pending) && utf8.FullRune(s.pending[n:]) {
+		_, size := utf8.DecodeRune(s.pending[n:])
+		n += size
+	}
+	out := string(s.pending[:n])
+	s.pending = s.pending[n:]
+	return out
+}
+
+func (s *fakeStream) Flush() string {
+	if len(s.pending) > 0 {
+		return "\uFFFD"
+	}
+	return ""
+}
+
+// fakeEngine plays a script to every request: ids in order, then script.err,
+// or more tokens without text until MaxTokens. Everything that was submitted is kept.
+type fakeEngine struct {
+	script  []engine.Token
+	err     error // after the script
+	submit  error
+	dead    error
+	blocked bool // after the script, wait for the request's end
+
+	mu       sync.Mutex
+	requests []engine.Request
+	ended    chan struct{} // one for every request whose context ended or that was closed
+}
+
+func (f *fakeEngine) Healthy() error { return f.dead }
+
+func (f *fakeEngine) Submit(ctx context.Context, r engine.Request) (Tokens, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.requests = append(f.requests, r)
+	if f.submit != nil {
+		return nil, f.submit
+	}
+	if f.ended != nil {
+		go func() { <-ctx.Done(); f.ended <- struct{}{} }()
+	}
+	return &fakeTokens{f: f, r: r}, nil
+}
+
+func (f *fakeEngine) last(t testing.TB) engine.Request {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	require.NotEmpty(t, f.requests, "nothing was submitted")
+	return f.requests[len(f.requests)-1]
+}
+
+type fakeTokens struct {
+	f      *fakeEngine
+	r      engine.Request
+	n      int
+	closed bool
+}
+
+func (t *fakeTokens) Next(ctx context.Context) (engine.Token, error) {
+	if t.closed {
+		return engine.Token{}, io.EOF
+	}
+	t.n++
+	if t.n <= len(t.f.script) {
+		tok := t.f.script[t.n-1]
+		if t.n == t.r.MaxTokens && tok.Finish == "" {
+			tok.Finish = engine.FinishLength
+		}
+		return tok, nil
+	}
+	if t.f.err != nil {
+		return engine.Token{}, t.f.err
+	}
+	if t.f.blocked {
+		<-ctx.Done()
+		return engine.Token{}, ctx.Err()
+	}
+	tok := engine.Token{ID: 5}
+	if t.n == t.r.MaxTokens {
+		tok.Finish = engine.FinishLength
+	}
+	return tok, nil
+}
+
+func (t *fakeTokens) Close() { t.closed = true }
+
+// fake is a Server on fakes.
+type fake struct {
+	engine *fakeEngine
+	tok    *fakeTokenizer
+	cfg    Config
+}
+
+// newFake makes a fake whose engine says texts, one a token, and then ends with finish.
+func newFake(finish engine.Finish, texts ...string) *fake {
+	f := &fake{engine: &fakeEngine{}, tok: &fakeTokenizer{texts: texts}}
+	for i := range texts {
+		f.engine.script = append(f.engine.script, engine.Token{ID: int32(firstText + i)})
+	}
+	switch {
+	case finish == engine.FinishStop:
+		f.engine.script = append(f.engine.script, engine.Token{ID: fakeEOS, Finish: finish})
+	case finish == engine.FinishAbort:
+		f.engine.script = append(f.engine.script, engine.Token{ID: -1, Finish: finish})
+	case finish == engine.FinishLength && len(texts) > 0:
+		f.engine.script[len(texts)-1].Finish = finish
+	}
+	f.cfg = Config{Engine: f.engine, Tokenizer: f.tok, Models: []string{"smol", "org/alias"}, Root: "MODEL_DIR",
+		Vocab: fakeVocab, MaxModelLen: fakeContext, Defaults: Defaults{Temperature: 1, TopP: 1},
+		Fingerprint: "servebench-test", Version: "1.2.3", Seed: func() uint64 { return 77 }}
+	return f
+}
+
+func (f *fake) server(t testing.TB) *Server {
+	t.Helper()
+	s, err := New(f.cfg)
+	require.NoError(t, err)
+	return s
+}
+
+// listen serves over loopback.
+func (f *fake) listen(t testing.TB) *httptest.Server {
+	t.Helper()
+	ts := httptest.NewServer(f.server(t))
+	t.Cleanup(ts.Close)
+	return ts
+}
+
+// post sends a body without a network.
+func (f *fake) post(t testing.TB, path, body string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json; charset=utf-8")
+	w := httptest.NewRecorder()
+	f.server(t).ServeHTTP(w, r)
+	return w
+}
+
+// wantError checks OpenAI's error shape.
+type wireError struct {
+	Error *struct {
+		Message *string `json:"message"`
+		Type    *string `json:"type"`
+		Param   *string `json:"param"`
+		Code    *int    `json:"code"`
+	} `json:"error"`
+}
+
+func readError(t testing.TB, status int, body []byte) (message, param string) {
+	t.Helper()
+	var e wireError
+	require.NoErrorf(t, json.Unmarshal(body, &e), "body %q", body)
+	require.NotNilf(t, e.Error, "body %q", body)
+	require.NotNilf(t, e.Error.Message, "body %q", body)
+	require.NotNilf(t, e.Error.Type, "body %q", body)
+	require.NotNilf(t, e.Error.Code, "body %q", body)
+	require.Equal(t, status, *e.Error.Code)
+	require.NotEmpty(t, *e.Error.Message)
+	if e.Error.Param != nil {
+		param = *e.Error.Param
+	}
+	return *e.Error.Message, param
+}
+
+// readEvents returns the data of a stream's events, and checks their framing.
+func readEvents(t testing.TB, body io.Reader) []string {
+	t.Helper()
+	var events []string
+	sc := bufio.NewScanner(body)
+	for sc.Scan() {
+		data, ok := strings.CutPrefix(sc.Text(), "data: ")
+		require.Truef(t, ok, "line %q", sc.Text())
+		events = append(events, data)
+		require.True(t, sc.Scan(), "the last event has no blank line")
+		require.Empty(t, sc.Text())
+	}
+	require.NoError(t, sc.Err())
+	return events
+}

@@ -1,0 +1,113 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+)
+
+// ignoredHeader names the unknown fields of a request in its answer.
+const ignoredHeader = "X-Ignored-Fields"
+
+// generate is the handler of a generating route.
+func (s *Server) generate(rt *route) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		j, err := s.accept(rt, w, r)
+		if err != nil {
+			s.writeError(w, err)
+			return
+		}
+		// Ends the engine's request however this function is left: after a
+		// stop string, a failed write, or when the client has gone.
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		tokens, err := s.cfg.Engine.Submit(ctx, j.req)
+		if err != nil {
+			s.writeError(w, err)
+			return
+		}
+		g := s.newGeneration(j, tokens)
+		if j.stream {
+			s.stream(ctx, w, j, g)
+		} else {
+			s.answer(ctx, w, j, g)
+		}
+	}
+}
+
+// accept reads and checks a request, and reports fields that it does not know.
+func (s *Server) accept(rt *route, w http.ResponseWriter, r *http.Request) (*job, error) {
+	body, err := s.readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	req, err := parseObject(body, rt.fields)
+	if err != nil {
+		return nil, err
+	}
+	if len(req.ignored) > 0 {
+		names := headerSafe(strings.Join(req.ignored, ", "))
+		s.cfg.Log.Warn("request has fields that this server does not know; they were ignored", "fields", names)
+		w.Header().Set(ignoredHeader, names)
+	}
+	return s.prepare(rt, req)
+}
+
+// maxIgnored bounds what is logged and sent back of unknown field names.
+const maxIgnored = 1024
+
+// headerSafe keeps what an HTTP header may carry of a caller's field names.
+func headerSafe(names string) string {
+	if len(names) > maxIgnored {
+		names = names[:maxIgnored] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, names)
+}
+
+// answer sends the whole text as one JSON value.
+func (s *Server) answer(ctx context.Context, w http.ResponseWriter, j *job, g *generation) {
+	var text strings.Builder
+	for {
+		p, err := g.next(ctx)
+		if err != nil {
+			if ctx.Err() == nil { // else nobody is there to be told
+				s.writeError(w, err)
+			}
+			return
+		}
+		text.WriteString(p.text)
+		if p.finish != "" {
+			s.writeJSON(w, http.StatusOK, s.wholeAnswer(j, text.String(), p, g.count))
+			return
+		}
+	}
+}
+
+// stream sends an event for every token. Headers go out before the first one,
+// as vLLM's do, so an error of the engine is an event too, followed by [DONE].
+func (s *Server) stream(ctx context.Context, w http.ResponseWriter, j *job, g *generation) {
+	e := newEvents(w, j, s.cfg.Fingerprint, s.cfg.WriteLimit)
+	err := e.open()
+	for err == nil {
+		p, genErr := g.next(ctx)
+		if genErr != nil {
+			if ctx.Err() == nil {
+				s.cfg.Log.Error("stream failed", "id", j.req.ID, "error", genErr)
+				err = e.fail(asAPIError(genErr))
+			}
+			return
+		}
+		if err = e.piece(p, g.count); err == nil && p.finish != "" {
+			err = e.done(g.count)
+			break
+		}
+	}
+	if err != nil {
+		s.cfg.Log.Info("stream ended by its client", "id", j.req.ID, "tokens", g.count, "error", err)
+	}
+}
