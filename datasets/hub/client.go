@@ -76,3 +76,6 @@ func (c *Client) Snapshot(ctx context.Context, r Repo, f Files) (dir string, err
 // repository's revision, and whether every pattern of f.Need has a file in
 // it. It uses no network.
 func (c *Client) Cached(r Repo, f Files) (dir string, ok bool) { return "", false }
+
+// ValidID reports whether id can name a repository: "org/name" or "name".
+func ValidID(id string) bool { return false }

@@ -1,2 +1,20 @@
-// Package weights opens model checkpoints.
+// Package weights finds and opens model checkpoints and gives every one of
+// them the face of a Hugging Face folder: a config.json and tensors under the
+// names and in the layout of Transformers.
+//
+//  1. Resolve turns what --model names into a Location: a folder or a .gguf
+//     file as it is, a hub id through datasets/hub, which downloads what its
+//     cache lacks.
+//  2. Location.Open picks the container: openFolder for safetensors (one file,
+//     or the shards that an index lists), openGGUF, or newDummy.
+//  3. A folder's tensors are given as they lie in the mapped files.
+//  4. A GGUF file's metadata becomes the config.json it was converted from
+//     (ggufConfig), its tensors get their Transformers names (scheme), the row
+//     order that llama.cpp changed is restored and what it transposed is
+//     transposed back (restore); quantised types become float32.
+//  5. Dummy weights are drawn from a counter-based generator, tensor by tensor
+//     when they are asked for: the same for a seed and a name on every machine.
+//
+// Nothing is converted to the device's dtype here: the device does that when it
+// loads a tensor.
 package weights

@@ -1,0 +1,105 @@
+package weights
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+
+	"servebench/kernels"
+	"servebench/serving/weights/gguf"
+)
+
+// restoring undoes what llama.cpp's convert_hf_to_gguf.py did to a tensor.
+type restoring struct {
+	// heads, if not 0, are those whose rows were interleaved: the converter
+	// moved row j·E/2 + i of each head (j in 0, 1; i < E/2) to row 2·i + j,
+	// because llama.cpp rotates neighbours where Transformers rotates halves.
+	heads     int
+	transpose bool // [in, out] in Transformers
+}
+
+// ggufDTypes are the types that need no dequantising.
+var ggufDTypes = map[gguf.Type]kernels.DType{gguf.F32: kernels.F32, gguf.F16: kernels.F16, gguf.BF16: kernels.BF16}
+
+// restore returns a tensor's elements: the mapped bytes where nothing was done
+// to them, else a copy of its own. Quantised types come as float32.
+func (how restoring) restore(t gguf.Tensor) ([]byte, kernels.DType, error) {
+	rows, cols := t.Rows()
+	if len(t.Shape) == 1 {
+		rows, cols = cols, 1 // a bias has the row order of its matrix
+	}
+	if how.heads > 0 && rows%(2*how.heads) != 0 {
+		return nil, 0, fmt.Errorf("%d rows (%s in GGUF) are not %d heads of an even width", rows, t.Name, how.heads)
+	}
+	data := t.Data()
+	dtype, plain := ggufDTypes[t.Type]
+	if !plain {
+		var err error
+		if data, err = dequantize(t); err != nil {
+			return nil, 0, err
+		}
+		dtype = kernels.F32
+	}
+	if how.heads > 0 {
+		data = deinterleave(data, rows, cols*dtype.Size(), how.heads)
+	}
+	if how.transpose {
+		data = transpose(data, rows, cols, dtype.Size())
+	}
+	return data, dtype, nil
+}
+
+// dequantize returns a tensor as float32.
+func dequantize(t gguf.Tensor) ([]byte, error) {
+	rows, cols := t.Rows()
+	if err := t.Dequantize(nil, 0, 0); err != nil { // before the memory is taken
+		return nil, err
+	}
+	out := make([]byte, 4*rows*cols)
+	parallel(rows, 1+1<<16/cols, func(from, to int) {
+		_ = t.Dequantize(out[4*from*cols:4*to*cols], from, to-from) // the type is known by now
+	})
+	return out, nil
+}
+
+// deinterleave puts the rows of every head back in Transformers' order.
+func deinterleave(data []byte, rows, size, heads int) []byte {
+	out := make([]byte, len(data))
+	width := rows / heads
+	for to := range rows {
+		head, row := to/width*width, to%width
+		from := head + row%(width/2)*2 + row/(width/2)
+		copy(out[to*size:(to+1)*size], data[from*size:])
+	}
+	return out
+}
+
+// transpose turns [rows, cols] elements of size bytes (2 or 4) into [cols, rows].
+func transpose(data []byte, rows, cols, size int) []byte {
+	// A tile of both sides stays in the first-level cache: 64·64·4 bytes are 16 KiB.
+	const tile = 64
+	out := make([]byte, len(data))
+	parallel((rows+tile-1)/tile, 1, func(from, to int) {
+		for r0 := from * tile; r0 < min(to*tile, rows); r0 += tile {
+			for c0 := 0; c0 < cols; c0 += tile {
+				for c := c0; c < min(c0+tile, cols); c++ {
+					for r := r0; r < min(r0+tile, rows); r++ {
+						src, dst := (r*cols+c)*size, (c*rows+r)*size
+						copy(out[dst:dst+size], data[src:src+size])
+					}
+				}
+			}
+		}
+	})
+	return out
+}
+
+// parallel splits [0, n) over the processors, in pieces of at least grain.
+func parallel(n, grain int, work func(from, to int)) {
+	pieces := max(1, min(runtime.GOMAXPROCS(0), n/max(grain, 1)))
+	var wg sync.WaitGroup
+	for p := range pieces {
+		wg.Go(func() { work(p*n/pieces, (p+1)*n/pieces) })
+	}
+	wg.Wait()
+}
