@@ -2,6 +2,12 @@ package results
 
 import (
 	"context"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"servebench/results/machine"
@@ -9,7 +15,7 @@ import (
 
 // Environment is environment.json: what a run was made with. It never holds a secret.
 type Environment struct {
-	Format   int             `json:"format"` // of the run folder; 1
+	Format   int             `json:"format"` // of the run folder
 	Started  time.Time       `json:"started"`
 	Resumed  []time.Time     `json:"resumed,omitempty"`
 	Machine  machine.Machine `json:"machine"`
@@ -22,18 +28,11 @@ type Environment struct {
 	Warnings []string        `json:"warnings,omitempty"` // what could not be found out
 }
 
-// Git is the state of the checkout; zero where there is none.
-type Git struct {
-	Commit string `json:"commit,omitempty"`
-	Dirty  bool   `json:"dirty"`
-	// Changes is a hash of what differs from Commit, untracked files included.
-	Changes string `json:"changes,omitempty"`
-}
-
 // Suite is how the suite was started.
 type Suite struct {
-	Flags map[string]string `json:"flags"` // those that were set
-	Env   map[string]string `json:"env"`   // variables that change speed, from a fixed list
+	Flags  map[string]string `json:"flags"`                   // those that were set
+	Env    map[string]string `json:"env"`                     // variables that change speed, from envNames
+	Binary string            `json:"binary_sha256,omitempty"` // of the executable
 }
 
 // Server is one server that cases were measured on.
@@ -41,46 +40,174 @@ type Server struct {
 	Framework string   `json:"framework"`
 	Model     string   `json:"model"` // as in Case.Model
 	Version   string   `json:"version,omitempty"`
-	Command   []string `json:"command,omitempty"` // with all flags; secrets are struck out
-	URL       string   `json:"url,omitempty"`     // of a server that the suite did not start
+	Command   []string `json:"command,omitempty"`       // with all flags; secrets are struck out
+	Binary    string   `json:"binary_sha256,omitempty"` // of the executable, where it is a file of ours
+	URL       string   `json:"url,omitempty"`           // of a server that the suite did not start
 	Path      string   `json:"model_path,omitempty"`
 	Revision  string   `json:"model_revision,omitempty"`
 	Dtype     string   `json:"dtype,omitempty"`
-	Weights   Digest   `json:"weights"`
+	Weights   Digest   `json:"weights,omitzero"`
 	Dummy     bool     `json:"dummy"`          // weights are seeded noise, Weights is empty
 	Seed      uint64   `json:"seed,omitempty"` // of dummy weights
-	Tokenizer Digest   `json:"tokenizer"`
+	Tokenizer Digest   `json:"tokenizer,omitzero"`
 }
 
-// File is a file and its content's hash.
-type File struct {
-	Name   string `json:"name"`
-	Bytes  int64  `json:"bytes"`
-	SHA256 string `json:"sha256"`
-}
-
-// Digest is a set of files and one hash over them: that of the text that
-// sha256sum prints for the files, sorted by name, so that
-//
-//	cd DIR && LC_ALL=C sha256sum *.safetensors | sha256sum
-//
-// gives it again. The zero Digest is "not known".
-type Digest struct {
-	SHA256 string `json:"sha256,omitempty"`
-	Files  []File `json:"files,omitempty"`
+// envNames are the environment variables that are recorded. None holds a secret.
+var envNames = []string{
+	"GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GODEBUG", "GOAMD64", "CGO_ENABLED",
+	"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
+	"HF_HUB_OFFLINE", "LD_PRELOAD", "MALLOC_ARENA_MAX",
 }
 
 // NewEnvironment describes the machine, the checkout that dir is in, and the
 // process: its Go version and the flags set on flag.CommandLine. Servers and
-// Datasets are the caller's to fill. What cannot be found out is a warning in
-// the result, never an error.
-func NewEnvironment(ctx context.Context, dir string) Environment { return Environment{} }
+// Datasets come with Run.AddServer and Run.AddDataset. What cannot be found
+// out is a warning in the result, never an error.
+func NewEnvironment(ctx context.Context, dir string) Environment {
+	e := Environment{
+		Format:   format,
+		Started:  time.Now().UTC().Round(time.Second),
+		Go:       runtime.Version(),
+		MaxProcs: runtime.GOMAXPROCS(0),
+		Suite:    Suite{Flags: setFlags(flag.CommandLine), Env: make(map[string]string)},
+	}
+	warn := func(what string, err error) {
+		if err != nil {
+			e.Warnings = append(e.Warnings, what+": "+err.Error())
+		}
+	}
+	for _, name := range envNames {
+		if v, ok := os.LookupEnv(name); ok {
+			e.Suite.Env[name] = v
+		}
+	}
+	var warnings []string
+	e.Machine, warnings = machine.Describe(ctx)
+	e.Warnings = append(e.Warnings, warnings...)
+	var err error
+	e.Git, err = gitState(ctx, dir)
+	warn("git", err)
+	exe, err := os.Executable()
+	if err == nil {
+		e.Suite.Binary, err = HashFile(exe)
+	}
+	warn("the suite's own executable", err)
+	return e
+}
 
-// DigestWeights hashes a model's weights: path is a .gguf or .safetensors
-// file, or a folder with such files. Hashes are remembered in the user's cache
-// folder by path, size and modification time; a file in a Hugging Face cache
-// that is stored under its SHA-256 is not read.
-func DigestWeights(path string) (Digest, error) { return Digest{}, nil }
+// setFlags returns the flags that were set, secrets struck out.
+func setFlags(fs *flag.FlagSet) map[string]string {
+	flags := make(map[string]string)
+	fs.Visit(func(f *flag.Flag) {
+		flags[f.Name] = redactValue(f.Name, f.Value.String())
+	})
+	return flags
+}
 
-// DigestFiles hashes the files named, in the same way.
-func DigestFiles(paths ...string) (Digest, error) { return Digest{}, nil }
+// decides reports whether a flag has a part in what is measured. Of testing's
+// own flags few have; -csv says where a copy goes.
+func decides(flag string) bool {
+	if name, ok := strings.CutPrefix(flag, "test."); ok {
+		return slices.Contains([]string{"bench", "benchtime", "count", "cpu", "run", "skip"}, name)
+	}
+	return flag != "csv"
+}
+
+// differences returns what makes cases measured in e and now in other
+// incomparable, a sentence each. Load, time and free memory do not.
+func (e *Environment) differences(other *Environment) []string {
+	var d diff
+	d.add("format", e.Format, format)
+	d.add("commit", e.Git.Commit, other.Git.Commit)
+	d.add("uncommitted changes", e.Git.Changes, other.Git.Changes)
+	d.add("suite's executable", e.Suite.Binary, other.Suite.Binary)
+	d.add("Go", e.Go, other.Go)
+	d.add("GOMAXPROCS", e.MaxProcs, other.MaxProcs)
+	e.Machine.Differences(&other.Machine, d.add)
+	d.addMaps("flag -", e.Suite.Flags, other.Suite.Flags, decides)
+	d.addMaps("variable ", e.Suite.Env, other.Suite.Env, func(string) bool { return true })
+	for _, s := range other.Servers {
+		for i := range e.Servers {
+			if e.Servers[i].Framework == s.Framework && e.Servers[i].Model == s.Model {
+				d = append(d, e.Servers[i].differences(&s)...)
+			}
+		}
+	}
+	for _, f := range other.Datasets {
+		for _, old := range e.Datasets {
+			if old.Name == f.Name {
+				d.add("prompts "+f.Name, old.SHA256, f.SHA256)
+			}
+		}
+	}
+	return d
+}
+
+// differences returns what makes two servers of one framework and model incomparable.
+func (s *Server) differences(other *Server) []string {
+	var d diff
+	d.add("version", s.Version, other.Version)
+	d.add("command", strings.Join(withoutPort(s.Command), " "), strings.Join(withoutPort(redactArgs(other.Command)), " "))
+	d.add("executable", s.Binary, other.Binary)
+	d.add("URL", s.URL, other.URL)
+	d.add("model", s.Path, other.Path)
+	d.add("revision", s.Revision, other.Revision)
+	d.add("dtype", s.Dtype, other.Dtype)
+	d.add("weights", s.Weights.SHA256, other.Weights.SHA256)
+	d.add("dummy weights", s.Dummy, other.Dummy)
+	d.add("seed", s.Seed, other.Seed)
+	d.add("tokenizer", s.Tokenizer.SHA256, other.Tokenizer.SHA256)
+	return d
+}
+
+// withoutPort drops the port, which is another free one at every start.
+func withoutPort(args []string) []string {
+	var kept []string
+	for i := 0; i < len(args); i++ {
+		switch name := strings.TrimLeft(args[i], "-"); {
+		case name == args[i]:
+			kept = append(kept, args[i])
+		case name == "port":
+			i++ // its value
+		case !strings.HasPrefix(name, "port="):
+			kept = append(kept, args[i])
+		}
+	}
+	return kept
+}
+
+// diff collects differences as sentences.
+type diff []string
+
+func (d *diff) add(what string, old, now any) {
+	if old != now {
+		*d = append(*d, fmt.Sprintf("%s was %s, is %s", what, short(old), short(now)))
+	}
+}
+
+// addMaps compares the keys that count, in order.
+func (d *diff) addMaps(what string, old, now map[string]string, counts func(string) bool) {
+	var keys []string
+	for _, m := range []map[string]string{old, now} {
+		for k := range m {
+			if counts(k) && !slices.Contains(keys, k) {
+				keys = append(keys, k)
+			}
+		}
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		d.add(what+k, old[k], now[k])
+	}
+}
+
+func short(v any) string {
+	s := fmt.Sprint(v)
+	if s == "" {
+		return "not set"
+	}
+	if len(s) == 64 && !strings.Contains(s, " ") { // a hash
+		s = s[:12]
+	}
+	return s
+}

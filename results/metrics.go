@@ -1,5 +1,7 @@
 package results
 
+import "slices"
+
 // Kind says what a metric is about, so that a run can report only some.
 type Kind string
 
@@ -61,6 +63,11 @@ var Metrics = []Metric{
 	{"", "scheduled_latency_p99_s", 1, lower, KindLatency, "latency from the scheduled time, 99th percentile"},
 	{"", "scheduled_p2ft_p50_s", 1, lower, KindLatency, "P2FT from the scheduled time, median"},
 	{"", "scheduled_p2ft_p99_s", 1, lower, KindLatency, "P2FT from the scheduled time, 99th percentile"},
+}
+
+// isOf reports whether the metric is of one of the kinds; none given is all.
+func (m *Metric) isOf(kinds []Kind) bool {
+	return len(kinds) == 0 || slices.Contains(kinds, m.Kind)
 }
 
 // FailedUnit is the benchfmt unit of the number of failed requests. A line

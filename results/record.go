@@ -1,7 +1,9 @@
 package results
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -60,8 +62,8 @@ type Request struct {
 	Repeat    int           `json:"repeat"`    // which -count/-repeat pass, from 0
 	Index     int           `json:"index"`     // order of dispatch in the case, from 0
 	Prompt    string        `json:"prompt_id"` // datasets.Prompt's ID
-	Scheduled time.Duration `json:"scheduled"` // when the load model wanted it sent
-	Sent      time.Duration `json:"sent"`      // request bytes handed to the connection
+	Scheduled time.Duration `json:"scheduled"` // when the load model wanted it sent; closed loop: when a slot was free
+	Sent      time.Duration `json:"sent"`      // request bytes handed to the connection, never after the first chunk
 	Headers   time.Duration `json:"headers"`   // response headers arrived
 	Chunks    []Chunk       `json:"chunks,omitempty"`
 	End       time.Duration `json:"end"` // body closed
@@ -99,4 +101,40 @@ const (
 var ErrorClasses = []string{
 	ClassConnect, ClassTimeout, ClassHTTP4xx, ClassHTTP5xx, ClassHTTPOther, ClassStreamBroken,
 	ClassStreamError, ClassBadJSON, ClassNoTokens, ClassServerDied, ClassCanceled,
+}
+
+// Check returns what is wrong with a record, if anything: times that run
+// backwards, negative counts, a completed request without times or chunks, an
+// error that is not in ErrorClasses. Only checked records give figures.
+func (r *Request) Check() error {
+	if r.Case.Mode != ModeSync && r.Case.Mode != ModeStream {
+		return fmt.Errorf("mode is %q, want %s or %s", r.Case.Mode, ModeSync, ModeStream)
+	}
+	if r.Error != "" && !slices.Contains(ErrorClasses, r.Error) {
+		return fmt.Errorf("error class %q is not one of %s", r.Error, strings.Join(ErrorClasses, ", "))
+	}
+	if r.Repeat < 0 || r.Index < 0 || r.PromptTokens < 0 || r.OutputTokens < 0 || r.PreparedTokens < 0 || r.RecountedTokens < -1 {
+		return errors.New("a count is negative")
+	}
+	if r.Scheduled < 0 || r.Sent < 0 || (r.Sent > 0 && r.Sent < r.Scheduled) {
+		return fmt.Errorf("sent at %v, scheduled at %v", r.Sent, r.Scheduled)
+	}
+	if r.Error == "" && (r.Scheduled == 0 || r.Sent == 0 || len(r.Chunks) == 0) {
+		return fmt.Errorf("completed, but scheduled at %v, sent at %v, %d chunks", r.Scheduled, r.Sent, len(r.Chunks))
+	}
+	return r.checkChunks()
+}
+
+func (r *Request) checkChunks() error {
+	before := r.Sent
+	for i, c := range r.Chunks {
+		if c.At < before || c.At == 0 || c.End < 0 {
+			return fmt.Errorf("chunk %d arrived at %v to %v, after an event at %v", i, c.At, c.End, before)
+		}
+		if c.Bytes < 0 || c.Tokens < 0 {
+			return fmt.Errorf("chunk %d has %d bytes and %d tokens", i, c.Bytes, c.Tokens)
+		}
+		before = c.At
+	}
+	return nil
 }
