@@ -84,7 +84,7 @@ func WriteCSV(w io.Writer, header bool, rows ...*Summary) error {
 }
 
 // number prints a value so that it reads back exactly.
-func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 // known prints a count of which 0 means not known.
 func known(n int) string {

@@ -62,8 +62,8 @@ type journal struct {
 func readJournal(r io.Reader) (*journal, error) {
 	j := &journal{}
 	for l, err := range readLines[entry](r) {
-		if errors.Is(err, ErrCut) {
-			break
+		if errors.Is(err, ErrCut) || err == nil && !l.whole {
+			break // the next line would be appended to this one
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", FileJournal, err)

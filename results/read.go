@@ -68,7 +68,8 @@ func Passes(reqs iter.Seq2[Request, error]) iter.Seq2[[]Request, error] {
 type line[T any] struct {
 	value  T
 	number int   // from 1
-	end    int64 // offset behind its newline
+	end    int64 // offset behind it
+	whole  bool  // it ends with a newline
 }
 
 // readLines decodes a JSONL file line by line and stops at the first error.
@@ -81,13 +82,13 @@ func readLines[T any](r io.Reader) iter.Seq2[line[T], error] {
 			l.number++
 			text, err := readLine(br)
 			l.end += int64(len(text))
-			whole := err == nil
+			l.whole = err == nil
 			if err != nil && err != io.EOF {
 				yield(line[T]{number: l.number}, fmt.Errorf("line %d: %w", l.number, err))
 				return
 			}
 			if len(bytes.TrimSpace(text)) == 0 {
-				if !whole {
+				if !l.whole {
 					return
 				}
 				continue
@@ -95,13 +96,13 @@ func readLines[T any](r io.Reader) iter.Seq2[line[T], error] {
 			var zero T
 			l.value = zero
 			if jerr := json.Unmarshal(text, &l.value); jerr != nil {
-				if !whole {
+				if !l.whole {
 					jerr = ErrCut
 				}
 				yield(line[T]{number: l.number}, fmt.Errorf("line %d: %w", l.number, jerr))
 				return
 			}
-			if !yield(l, nil) || !whole {
+			if !yield(l, nil) || !l.whole {
 				return
 			}
 		}

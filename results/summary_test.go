@@ -222,7 +222,7 @@ func TestQuantile(t *testing.T) {
 	check(hundred, 0.50, 50.5)
 	check(hundred, 0.90, 90.0+19./30)
 	check(hundred, 0.99, 99.0+199./300)
-	// The example in Hyndman and Fan's spirit, done by hand: rank q·(5 + 1/3) + 1/3.
+	// By hand, rank q·(5 + 1/3) + 1/3.
 	five := []float64{15, 20, 35, 40, 50}
 	check(five, 0.40, 20+15*(0.4*(16./3)+1./3-2))
 	check(five, 0.50, 35)
