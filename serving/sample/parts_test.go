@@ -1,0 +1,154 @@
+package sample
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func isKnown(err error) bool { return errors.Is(err, ErrNotFinite) || errors.Is(err, ErrNoToken) }
+
+// gaussian logits, which are flatter than a trained model's: some thousands of 50,257 hold
+// nearly all of the probability.
+func gaussian(n int) []float32 {
+	rng := rand.New(rand.NewPCG(1, 2))
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64()*3 - 30)
+	}
+	return x
+}
+
+// TestPhilox holds the known answers that come with Random123.
+func TestPhilox(t *testing.T) {
+	const f = 0xffffffff
+	for _, c := range []struct {
+		counter [4]uint32
+		key     [2]uint32
+		want    [4]uint32
+	}{
+		{[4]uint32{}, [2]uint32{}, [4]uint32{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+		{[4]uint32{f, f, f, f}, [2]uint32{f, f}, [4]uint32{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+		{
+			[4]uint32{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+			[2]uint32{0xa4093822, 0x299f31d0},
+			[4]uint32{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1},
+		},
+	} {
+		require.Equalf(t, c.want, philox(c.counter, c.key), "for counter %x", c.counter)
+	}
+}
+
+func TestUniform(t *testing.T) {
+	seen := map[float64]bool{}
+	for seed := range uint64(100) {
+		for index := range 100 {
+			u := uniform(seed<<32|seed, index<<31)
+			require.True(t, u >= 0 && u < 1)
+			require.False(t, seen[u], "two of 10,000 seeds and indices have one number")
+			seen[u] = true
+		}
+	}
+}
+
+func TestExp(t *testing.T) {
+	worst := 0.0
+	const n = 1_000_000
+	for i := range n + 1 {
+		x := leastExponent * float64(i) / n
+		want := math.Exp(x)
+		worst = max(worst, math.Abs(float64(exp(x))-want)/want)
+	}
+	t.Logf("largest error %.3g, %.0f%% of what is allowed", worst, 100*worst/expError)
+	require.Less(t, worst, expError)
+	require.Equal(t, float32(1), exp(0))
+}
+
+func TestOrder(t *testing.T) {
+	x := []float32{-inf, -math.MaxFloat32, -1, -1e-45, 0, 1e-45, 0.5, 1, math.MaxFloat32, inf}
+	for i := range x[1:] {
+		require.Lessf(t, order(x[i]), order(x[i+1]), "%v and %v", x[i], x[i+1])
+	}
+	for _, v := range x {
+		require.Equal(t, v, value32(order(v)))
+	}
+}
+
+// TestCut compares with a sort.
+func TestCut(t *testing.T) {
+	var c cut
+	for seed := range uint64(500) {
+		rng := rand.New(rand.NewPCG(seed, 9))
+		x := make([]float32, 1+rng.IntN(400))
+		weighted := seed%2 == 0
+		var total float64
+		for i := range x {
+			x[i] = float32(rng.NormFloat64())
+			if rng.IntN(2) == 0 {
+				x[i] = float32(math.Ceil(8*float64(x[i])) / 8) // many equal ones, zeros among them
+			}
+			if weighted {
+				x[i] = float32(math.Exp(float64(x[i]) * float64(rng.IntN(20))))
+			}
+			total += float64(x[i])
+		}
+		wanted := float64(1 + rng.IntN(len(x)))
+		if weighted {
+			wanted = total * rng.Float64()
+		}
+		sorted := slices.Clone(x)
+		slices.Sort(sorted)
+		slices.Reverse(sorted)
+		value, above, sum := sorted[len(sorted)-1], 0.0, 0.0
+		for i, v := range sorted {
+			if i == 0 || v != sorted[i-1] {
+				above = sum
+			}
+			if weighted {
+				sum += float64(v)
+			} else {
+				sum++
+			}
+			if sum >= wanted {
+				value = v
+				break
+			}
+		}
+		got, gotAbove := c.find(x, wanted, weighted)
+		require.Equalf(t, value, got, "seed %d: value", seed)
+		require.InDeltaf(t, above, gotAbove, 1e-9*(1+above), "seed %d: mass above", seed)
+	}
+	value, above := c.find([]float32{3, 1, 2}, 99, false)
+	require.Equal(t, float32(1), value, "more than there is")
+	require.Equal(t, 2.0, above, "more than there is")
+}
+
+func BenchmarkSample(b *testing.B) {
+	const vocab = 50257 // GPT-2's
+	flat := make([]float32, vocab)
+	for _, c := range []struct {
+		name   string
+		logits []float32
+		p      Params
+	}{
+		{"greedy", gaussian(vocab), Params{TopP: 1}},
+		{"temperature", gaussian(vocab), Params{Temperature: 0.9, TopP: 1}},
+		{"top-p", gaussian(vocab), Params{Temperature: 0.9, TopP: 0.95}},
+		{"top-p,flat", flat, Params{Temperature: 0.9, TopP: 0.95}},
+		{"top-k", gaussian(vocab), Params{Temperature: 0.9, TopP: 1, TopK: 50}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			var s Sampler
+			for i := 0; b.Loop(); i++ {
+				if _, err := s.Sample(c.logits, Draw{Params: c.p, Index: i}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

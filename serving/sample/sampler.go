@@ -1,0 +1,182 @@
+package sample
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// ErrNotFinite is returned by Sample, wrapped with the first id at fault, for
+// logits with a NaN or an infinity: the model or its weights are broken.
+var ErrNotFinite = errors.New("logit is not finite")
+
+// ErrNoToken is returned by Sample when Vocab and Banned leave no id.
+var ErrNoToken = errors.New("every token is masked")
+
+// Draw says which token of a row to draw.
+type Draw struct {
+	Params Params  // valid, see Params.Validate
+	Index  int     // of the token in the request's output, from 0
+	Vocab  int     // ids at or above are never drawn; 0 or more than the row has: all of the row
+	Banned []int32 // ids that are not drawn this time
+}
+
+// Sampler draws tokens. It keeps scratch memory of two rows and nothing about
+// requests: any sampler gives the same token. One goroutine uses it at a time.
+type Sampler struct {
+	ids     []int32   // candidates, ascending
+	weights []float32 // theirs, in (0, 1]
+	cut     cut
+}
+
+// Sample returns a token id, which indexes logits [V]. It may change logits.
+// It fails with ErrNotFinite or ErrNoToken. After the first call with a row as
+// wide it allocates nothing.
+func (s *Sampler) Sample(logits []float32, d Draw) (int32, error) {
+	if d.Vocab > 0 && d.Vocab < len(logits) {
+		logits = logits[:d.Vocab]
+	}
+	best, err := largest(logits)
+	if err != nil {
+		return 0, err
+	}
+	if len(d.Banned) > 0 {
+		if best, err = ban(logits, d.Banned, best); err != nil {
+			return 0, err
+		}
+	}
+	if d.Params.Greedy() {
+		return int32(best), nil
+	}
+	total := s.softmax(logits, logits[best], s.topK(logits, d.Params.TopK), d.Params)
+	if d.Params.TopP < 1 {
+		total = s.topP(d.Params.TopP, total, len(logits))
+	}
+	return s.draw(uniform(d.Params.Seed, d.Index) * total), nil
+}
+
+// largest returns the first index of the largest logit. All must be finite.
+func largest(logits []float32) (int, error) {
+	best, most := -1, float32(math.Inf(-1))
+	for i, x := range logits {
+		if x <= most && x >= -math.MaxFloat32 { // by far the usual case
+			continue
+		}
+		if !(x >= -math.MaxFloat32 && x <= math.MaxFloat32) {
+			return 0, fmt.Errorf("%w: token %d has %v", ErrNotFinite, i, x)
+		}
+		best, most = i, x
+	}
+	if best < 0 {
+		return 0, ErrNoToken
+	}
+	return best, nil
+}
+
+// ban sets banned logits to −Inf and returns the best index of the others.
+func ban(logits []float32, banned []int32, best int) (int, error) {
+	for _, id := range banned {
+		if id >= 0 && int(id) < len(logits) {
+			logits[id] = float32(math.Inf(-1))
+		}
+	}
+	if !math.IsInf(float64(logits[best]), -1) {
+		return best, nil
+	}
+	for i, x := range logits {
+		if x > logits[best] {
+			best = i
+		}
+	}
+	if math.IsInf(float64(logits[best]), -1) {
+		return 0, ErrNoToken
+	}
+	return best, nil
+}
+
+// topK returns the k-th largest logit; smaller ones leave.
+func (s *Sampler) topK(logits []float32, k int) float32 {
+	if k <= 0 || k >= len(logits) {
+		return float32(math.Inf(-1))
+	}
+	least, _ := s.cut.find(logits, float64(k), false)
+	return least
+}
+
+// light is the weight up to which n candidates of so much in all have less
+// than 1−p together, so that the others reach p without them. The margin covers
+// the rounding of sums.
+func light(p, total float64, n int) float32 {
+	return float32((1 - p) * total / float64(n) * (1 - 1e-6))
+}
+
+// softmax weighs the logits that are at least least, of which most is the
+// largest, and returns the weights' sum. It makes candidates of those that
+// topP could keep: on a trained model's logits some hundreds of V.
+func (s *Sampler) softmax(logits []float32, most, least float32, p Params) (total float64) {
+	s.ids = slices.Grow(s.ids[:0], len(logits))
+	s.weights = slices.Grow(s.weights[:0], len(logits))
+	scale := 1 / p.Temperature
+	negligible := light(p.TopP, 1, len(logits)) // the sum is at least the largest one's 1
+	for i, x := range logits {
+		if x < least {
+			continue
+		}
+		y := (float64(x) - float64(most)) * scale
+		if y < leastExponent {
+			continue
+		}
+		w := exp(y)
+		total += float64(w)
+		if w > negligible {
+			s.ids, s.weights = append(s.ids, int32(i)), append(s.weights, w)
+		}
+	}
+	return total
+}
+
+// topP keeps the heaviest candidates that together have p of total, the sum of
+// n weights, and returns their sum.
+func (s *Sampler) topP(p, total float64, n int) float64 {
+	negligible := light(p, total, n)
+	n = 0
+	for i, w := range s.weights {
+		if w > negligible {
+			s.ids[n], s.weights[n] = s.ids[i], w
+			n++
+		}
+	}
+	s.ids, s.weights = s.ids[:n], s.weights[:n]
+
+	wanted := p * total
+	least, mass := s.cut.find(s.weights, wanted, true)
+	n, total = 0, 0
+	for i, w := range s.weights {
+		if w < least {
+			continue
+		}
+		if w == least { // of equals, as many as it takes
+			if mass >= wanted {
+				continue
+			}
+			mass += float64(w)
+		}
+		s.ids[n], s.weights[n] = s.ids[i], w
+		total += float64(w)
+		n++
+	}
+	s.ids, s.weights = s.ids[:n], s.weights[:n]
+	return total
+}
+
+// draw returns the candidate at which the running sum of weights exceeds at.
+func (s *Sampler) draw(at float64) int32 {
+	sum := 0.0
+	for i, w := range s.weights {
+		if sum += float64(w); sum > at {
+			return s.ids[i]
+		}
+	}
+	return s.ids[len(s.ids)-1] // at is the sum itself, rounded up
+}
