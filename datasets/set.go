@@ -12,13 +12,15 @@ type Header struct {
 	Format  string `json:"format"`
 	Version int    `json:"version"`
 
-	Dataset  string `json:"dataset"`   // Dataset.Name
-	Hub      string `json:"hub"`       // the dataset's repository on the hub
-	Config   string `json:"config"`    // its configuration there
-	Split    string `json:"split"`     // its split; "" when the rows came from a given file
-	Task     Task   `json:"task"`      //
+	Dataset  string `json:"dataset"` // Dataset.Name
+	Hub      string `json:"hub"`     // the dataset's repository on the hub
+	Config   string `json:"config"`  // its configuration there
+	Split    string `json:"split"`   // its split; "" when the rows came from a given file
+	Task     Task   `json:"task"`
 	Model    string `json:"model"`     // Model.Name
 	ModelHub string `json:"model_hub"` // Model.Hub, also the "model" of the bodies
+
+	Tokenizer string `json:"tokenizer"` // that the tokens were counted with: a hub id or a file's name
 
 	API  API  `json:"api,omitempty"`  // of the bodies; "" in a set that was not read from a file
 	Mode Mode `json:"mode,omitempty"` // of the bodies; "" likewise

@@ -1,0 +1,148 @@
+// Package tokenizertest stands in for the tokenizer program in tests: the test
+// binary runs itself as the program.
+//
+//  1. TestMain calls Main first, which serves the protocol and exits where the
+//     process was started as the program.
+//  2. A test calls Use, which points the environment at the test binary and
+//     says how the program shall behave.
+package tokenizertest
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"servebench/datasets"
+)
+
+// Behaviour is what the program does.
+type Behaviour string
+
+// Good answers every line; the others fail in the way they are named for.
+const (
+	Good     Behaviour = "good"
+	Silent   Behaviour = "silent"    // never says that it is ready
+	DieAtOne Behaviour = "die"       // ends with status 3 at the first text, saying why
+	Hang     Behaviour = "hang"      // is ready, but answers nothing
+	Garbage  Behaviour = "garbage"   // answers with what is not JSON
+	NotReady Behaviour = "not-ready" // its first line is an error
+	Miscount Behaviour = "miscount"  // counts differ from the ids
+	BadID    Behaviour = "bad-id"    // ids outside its vocabulary
+	Refuse   Behaviour = "refuse"    // answers texts with "refuse" in them with an error
+	Stubborn Behaviour = "stubborn"  // answers, but does not end when its input is closed
+)
+
+const env = "SERVEBENCH_TOKENIZERTEST"
+
+// Vocabulary is the program's number of tokens.
+const Vocabulary = 5000
+
+// Use makes the test's tokenizer program the test binary itself.
+func Use(t *testing.T, b Behaviour) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(env, string(b))
+	t.Setenv(datasets.TokenizeEnv, self)
+}
+
+// Main is the program, where the process was started as it.
+func Main() {
+	if b := Behaviour(os.Getenv(env)); b != "" && len(os.Args) > 2 && os.Args[1] == "--model" {
+		serve(b)
+		os.Exit(0)
+	}
+}
+
+var piece = regexp.MustCompile(`[A-Za-z]{1,6}|[0-9]{1,3}|\s+|[^\sA-Za-z0-9]`)
+
+// Encode is the program's tokenizer: runs of letters, digits and white space,
+// hashed. It has a begin-of-text token, 0, counted as special.
+func Encode(text string, special bool) []int32 {
+	ids := []int32{}
+	if special {
+		ids = append(ids, 0)
+	}
+	for _, p := range piece.FindAllString(text, -1) {
+		h := fnv.New32a()
+		h.Write([]byte(p))
+		ids = append(ids, int32(1+h.Sum32()%(Vocabulary-1)))
+	}
+	return ids
+}
+
+// Render is the program's chat template.
+func Render(messages []datasets.Message) string {
+	var b strings.Builder
+	for _, m := range messages {
+		b.WriteString("<" + m.Role + ">" + m.Content + "\n")
+	}
+	return b.String() + "<assistant>"
+}
+
+func serve(b Behaviour) {
+	out := json.NewEncoder(os.Stdout)
+	switch b {
+	case Silent:
+		select {}
+	case NotReady:
+		_ = out.Encode(map[string]any{"error": "no tokenizer in " + os.Args[2]})
+		os.Exit(1)
+	}
+	_ = out.Encode(map[string]any{"ready": true, "vocab_size": Vocabulary, "chat_template": true, "eos": []int{0}})
+	in := bufio.NewScanner(os.Stdin)
+	in.Buffer(nil, 64<<20)
+	for in.Scan() {
+		answer(b, in.Bytes(), out)
+	}
+	if b == Stubborn {
+		select {}
+	}
+}
+
+func answer(b Behaviour, line []byte, out *json.Encoder) {
+	var q struct {
+		Text     *string
+		Special  bool
+		Messages []datasets.Message
+	}
+	if err := json.Unmarshal(line, &q); err != nil || (q.Text == nil) == (q.Messages == nil) {
+		_ = out.Encode(map[string]any{"error": fmt.Sprintf("want one of text and messages: %s", line)})
+		return
+	}
+	ids := []int32{}
+	if q.Text != nil {
+		ids = Encode(*q.Text, q.Special)
+	} else {
+		ids = Encode(Render(q.Messages), false)
+	}
+	count := len(ids)
+	switch b {
+	case DieAtOne:
+		fmt.Fprintln(os.Stderr, "out of luck")
+		os.Exit(3)
+	case Hang:
+		select {}
+	case Garbage:
+		fmt.Println("Segmentation fault")
+		return
+	case Miscount:
+		count++
+	case BadID:
+		ids = append(ids, Vocabulary)
+		count++
+	case Refuse:
+		if q.Text != nil && strings.Contains(*q.Text, "refuse") {
+			_ = out.Encode(map[string]any{"error": "will not"})
+			return
+		}
+	}
+	_ = out.Encode(map[string]any{"ids": ids, "count": count})
+}
