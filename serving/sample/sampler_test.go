@@ -220,7 +220,7 @@ func chiSquare(t *testing.T, name string, counts map[int32]int, ids []int32, sha
 }
 
 func TestDistribution(t *testing.T) {
-	const draws = 20_000
+	const draws = 30_000
 	logits := []float32{0.5, -1, 2, 1.5, 2, -3, 0, 1, 0.25, -0.5, 1.75, -2, 0.5, 2.25}
 	for name, d := range map[string]Draw{
 		"temperature 1":         {Params: Params{Temperature: 1, TopP: 1}},
