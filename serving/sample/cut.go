@@ -50,6 +50,7 @@ func (c *cut) find(x []float32, wanted float64, weighted bool) (value float32, a
 func (c *cut) digit(x []float32, t uint32, hi, lo uint, above, wanted float64, weighted bool) (uint32, float64) {
 	bins := c.mass[:1<<(hi-lo)]
 	clear(bins)
+	highest := 0 // of the bins that have something
 	for _, v := range x {
 		o := order(v)
 		if uint64(o)>>hi != uint64(t)>>hi {
@@ -59,10 +60,12 @@ func (c *cut) digit(x []float32, t uint32, hi, lo uint, above, wanted float64, w
 		if weighted {
 			m = float64(v)
 		}
-		bins[o>>lo&uint32(len(bins)-1)] += m
+		i := int(o>>lo) & (len(bins) - 1)
+		bins[i] += m
+		highest = max(highest, i)
 	}
-	lowest := 0 // of the bins that have something
-	for i := len(bins) - 1; i >= 0; i-- {
+	lowest := highest
+	for i := highest; i >= 0; i-- {
 		if bins[i] == 0 {
 			continue
 		}
