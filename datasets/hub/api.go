@@ -35,11 +35,12 @@ func (c *Client) send(ctx context.Context, method, target string, from int64, ab
 		return nil, err
 	}
 	inner, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(c.idle(), func() { cancel(errIdle) })
 	req, err := http.NewRequestWithContext(inner, method, target, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%w: it cannot be asked for that: %w", ErrProtocol, err)
+		cancel(nil)
+		return nil, err
 	}
+	timer := time.AfterFunc(c.idle(), func() { cancel(errIdle) })
 	req.Header.Set("User-Agent", "servebench")
 	req.Header.Set("Accept-Encoding", "identity") // lengths and ranges are of the file itself
 	if from > 0 {
@@ -58,7 +59,7 @@ func (c *Client) send(ctx context.Context, method, target string, from int64, ab
 	return resp, nil
 }
 
-// watchedBody postpones the end of a request with every byte.
+// watchedBody ends a request when a read has to wait too long.
 type watchedBody struct {
 	io.ReadCloser
 	timer   *time.Timer
@@ -68,10 +69,9 @@ type watchedBody struct {
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
+	b.timer.Reset(b.idle)
 	n, err := b.ReadCloser.Read(p)
-	if n > 0 {
-		b.timer.Reset(b.idle)
-	}
+	b.timer.Stop() // a slow disk is not the hub's fault
 	if err != nil && err != io.EOF {
 		err = b.explain(err)
 	}
@@ -100,15 +100,11 @@ func (c *Client) broken(outer, inner context.Context, host string, err error) er
 	return &failure{err: fmt.Errorf("%w: %s: %w", ErrUnreachable, host, err), net: true}
 }
 
-// refused explains an answer that is not what was asked for; what is "file x"
-// or "" for the repository itself.
-func (c *Client) refused(r Repo, what string, resp *http.Response) error {
+// refused explains an answer that is not what was asked for.
+func (c *Client) refused(r Repo, resp *http.Response) error {
 	end, err := c.endpoint()
 	if err != nil {
 		return err
-	}
-	if what != "" {
-		what = " (" + what + ")"
 	}
 	code, reason := resp.Header.Get("X-Error-Code"), c.clean(resp.Header.Get("X-Error-Message"))
 	said := ""
@@ -117,25 +113,34 @@ func (c *Client) refused(r Repo, what string, resp *http.Response) error {
 	}
 	switch s := resp.StatusCode; {
 	case code == "GatedRepo":
-		return fmt.Errorf("%s%s: %w%s; accept its licence at %s, then set HF_TOKEN to a token of that account", r, what, ErrGated, said, r.page(end))
+		return fmt.Errorf("%w%s; accept its licence at %s, then set HF_TOKEN to a token of that account", ErrGated, said, r.page(end))
 	case code == "RepoNotFound":
-		return fmt.Errorf("%s%s: %w%s; check its name, or if it is private set HF_TOKEN", r, what, ErrNotFound, said)
+		return fmt.Errorf("%w%s; check its name, or if it is private set HF_TOKEN", ErrNotFound, said)
 	case s == http.StatusNotFound:
-		return fmt.Errorf("%s%s: %w%s", r, what, ErrNotFound, said)
+		return fmt.Errorf("%w%s", ErrNotFound, said)
 	case s == http.StatusUnauthorized, s == http.StatusForbidden && said+code != "":
-		return fmt.Errorf("%s%s: %w%s; set HF_TOKEN to a valid token that may read %s", r, what, ErrGated, said, r.page(end))
+		return fmt.Errorf("%w%s; set HF_TOKEN to a valid token that may read %s", ErrGated, said, r.page(end))
 	case s == http.StatusForbidden:
 		// The hub gives a reason; a proxy that lets nobody out does not.
 		return fmt.Errorf("%w: something between here and %s answers %s", ErrUnreachable, end.Host, resp.Status)
 	case s == http.StatusTooManyRequests, s == http.StatusRequestTimeout, s >= 500:
 		return &failure{
-			err:  fmt.Errorf("%s%s: %w: %s answers %s%s", r, what, ErrUnreachable, resp.Request.URL.Host, resp.Status, said),
+			err:  fmt.Errorf("%w: %s answers %s%s", ErrUnreachable, resp.Request.URL.Host, resp.Status, said),
 			wait: retryAfter(resp.Header.Get("Retry-After")),
 		}
 	case s >= 300 && s < 400:
-		return fmt.Errorf("%s%s: %w: a redirect to another host", r, what, ErrProtocol)
+		return fmt.Errorf("%w: a redirect to %s, set HF_ENDPOINT to the hub itself", ErrProtocol, hostOf(resp))
 	}
-	return fmt.Errorf("%s%s: %w: %s%s", r, what, ErrProtocol, resp.Status, said)
+	return fmt.Errorf("%w: %s%s", ErrProtocol, resp.Status, said)
+}
+
+// hostOf is where a redirect leads.
+func hostOf(resp *http.Response) string {
+	u, err := resp.Location()
+	if err != nil {
+		return "nowhere"
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // clean shortens a server's words and takes the token out, should they hold it.
@@ -166,8 +171,9 @@ const (
 )
 
 // retry repeats try while it fails in a way that another attempt may not, with
-// pauses that double. Attempts that made progress are not counted.
-func (c *Client) retry(ctx context.Context, try func() (progress bool, err error)) error {
+// pauses that double. Attempts that made progress are not counted. what names
+// the thing in errors and notes.
+func (c *Client) retry(ctx context.Context, what string, try func() (progress bool, err error)) error {
 	first := c.pause
 	if first <= 0 {
 		first = defaultPause
@@ -175,6 +181,10 @@ func (c *Client) retry(ctx context.Context, try func() (progress bool, err error
 	pause := first
 	for attempt := 1; ; attempt++ {
 		progress, err := try()
+		if err == nil {
+			return nil
+		}
+		err = fmt.Errorf("%s: %w", what, err)
 		var f *failure
 		if !errors.As(err, &f) {
 			return err
@@ -215,7 +225,7 @@ func (c *Client) list(ctx context.Context, r Repo) (commit string, names []strin
 			Name string `json:"rfilename"`
 		} `json:"siblings"`
 	}
-	err = c.retry(ctx, func() (bool, error) {
+	err = c.retry(ctx, r.String(), func() (bool, error) {
 		resp, err := c.send(ctx, http.MethodGet, r.api(end), 0, false)
 		if f := (*failure)(nil); errors.As(err, &f) && f.net {
 			return false, f.err
@@ -225,14 +235,14 @@ func (c *Client) list(ctx context.Context, r Repo) (commit string, names []strin
 		}
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			return false, c.refused(r, "", resp)
+			return false, c.refused(r, resp)
 		}
 		b, err := io.ReadAll(io.LimitReader(resp.Body, maxListing))
 		if err != nil {
 			return false, asBroken(err, resp)
 		}
 		if err := json.Unmarshal(b, &answer); err != nil {
-			return false, fmt.Errorf("%s: %w: the list of its files: %v", r, ErrProtocol, err)
+			return false, fmt.Errorf("%w: the list of its files: %v", ErrProtocol, err)
 		}
 		return false, nil
 	})
@@ -273,8 +283,8 @@ func (c *Client) stat(ctx context.Context, r Repo, commit, name string) (remote,
 	if err != nil {
 		return remote{}, err
 	}
-	out, what := remote{name: name}, "file "+name
-	err = c.retry(ctx, func() (bool, error) {
+	out := remote{name: name}
+	err = c.retry(ctx, r.named(name), func() (bool, error) {
 		resp, err := c.send(ctx, http.MethodHead, r.file(end, commit, name), 0, false)
 		if err != nil {
 			return false, err
@@ -283,17 +293,17 @@ func (c *Client) stat(ctx context.Context, r Repo, commit, name string) (remote,
 		h := resp.Header
 		out.checksum = h.Get("X-Linked-Etag")
 		if s := resp.StatusCode; s != http.StatusOK && (s < 300 || s >= 400 || out.checksum == "") {
-			return false, c.refused(r, what, resp)
+			return false, c.refused(r, resp)
 		}
 		if out.checksum == "" {
 			out.checksum = h.Get("ETag")
 		}
 		out.checksum = strings.Trim(strings.TrimPrefix(out.checksum, "W/"), `"`)
 		if !checksumSyntax.MatchString(out.checksum) {
-			return false, fmt.Errorf("%s (%s): %w: its ETag %q is no sha1 and no sha256", r, what, ErrProtocol, out.checksum)
+			return false, fmt.Errorf("%w: its ETag %q is no sha1 and no sha256", ErrProtocol, out.checksum)
 		}
 		if got := h.Get("X-Repo-Commit"); got != "" && got != commit {
-			return false, fmt.Errorf("%s (%s): %w: it comes from commit %q instead of %s", r, what, ErrProtocol, got, commit)
+			return false, fmt.Errorf("%w: it comes from commit %q instead of %s", ErrProtocol, got, commit)
 		}
 		out.size = resp.ContentLength
 		if linked := h.Get("X-Linked-Size"); linked != "" || resp.StatusCode != http.StatusOK {
@@ -302,7 +312,7 @@ func (c *Client) stat(ctx context.Context, r Repo, commit, name string) (remote,
 			}
 		}
 		if out.size < 0 {
-			return false, fmt.Errorf("%s (%s): %w: its length is not told", r, what, ErrProtocol)
+			return false, fmt.Errorf("%w: its length is not told", ErrProtocol)
 		}
 		return false, nil
 	})

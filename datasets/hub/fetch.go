@@ -66,20 +66,19 @@ func (c *Client) download(ctx context.Context, r Repo, commit string, f remote, 
 	defer meter.stop()
 	p.meter = meter
 	wrong := 0
-	err = c.retry(ctx, func() (bool, error) {
-		before := p.have
+	err = c.retry(ctx, r.named(f.name), func() (bool, error) {
+		best := p.best
 		err := c.transfer(ctx, r, commit, p)
 		if err == nil {
 			err = p.verify()
 		}
 		if errors.Is(err, ErrCorrupt) {
 			if wrong++; wrong > 1 {
-				return false, fmt.Errorf("%s (file %s): %w", r, f.name, errors.Join(err, os.Remove(out.Name())))
+				return false, errors.Join(err, os.Remove(out.Name()))
 			}
-			c.note("%s: %v; downloading it again", f.name, err)
 			err = &failure{err: errors.Join(err, p.restart())}
 		}
-		return p.have > before, err
+		return p.best > best, err
 	})
 	if err != nil {
 		return err
@@ -118,7 +117,7 @@ func (c *Client) transfer(ctx context.Context, r Repo, commit string, p *partial
 		}
 		return &failure{err: fmt.Errorf("%w: part of a file %q instead of %q", ErrProtocol, resp.Header.Get("Content-Range"), want)}
 	default:
-		return c.refused(r, "file "+p.name, resp)
+		return c.refused(r, resp)
 	}
 	if n := resp.ContentLength; n >= 0 && n != p.size-p.have {
 		return fmt.Errorf("%w: %d bytes announced where %d are missing", ErrCorrupt, n, p.size-p.have)
@@ -151,6 +150,7 @@ type partial struct {
 	remote
 	file  *os.File
 	have  int64
+	best  int64     // the most that have ever was: fetching the same again is no progress
 	sum   hash.Hash // of the bytes up to have
 	meter *meter
 }
@@ -202,6 +202,7 @@ func (p *partial) Write(b []byte) (int, error) {
 	n, err := p.file.Write(b)
 	_, _ = p.sum.Write(b[:n])
 	p.have += int64(n)
+	p.best = max(p.best, p.have)
 	p.meter.add(int64(n))
 	if err != nil {
 		err = &writeError{err}

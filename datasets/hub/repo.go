@@ -53,6 +53,9 @@ func (r Repo) revision() string {
 
 func (r Repo) String() string { return fmt.Sprintf("%s %s at %s", r.Kind, r.ID, r.revision()) }
 
+// named is the repository and one of its files, for errors.
+func (r Repo) named(file string) string { return fmt.Sprintf("%s (file %s)", r, file) }
+
 // check refuses what is no repository and what would lead out of the cache.
 func (r Repo) check() error {
 	if r.Kind != Model && r.Kind != Dataset {

@@ -33,6 +33,9 @@ func (c *Client) Snapshot(ctx context.Context, r Repo, f Files) (dir string, err
 			c.note("%v; using the cached snapshot %s", err, cached)
 			return cached, nil
 		}
+		if errors.Is(err, ErrUnreachable) {
+			err = fmt.Errorf("%w; and %w", err, miss)
+		}
 		return "", err
 	}
 	chosen, err := f.matching(names)
