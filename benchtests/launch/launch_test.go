@@ -1,0 +1,251 @@
+//go:build unix
+
+package launch
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The test binary plays the server and the suite that starts it: role is the
+// variable that tells it to.
+const role = "LAUNCH_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(role) {
+	case "":
+		os.Exit(m.Run())
+	case "server":
+		server()
+	case "suite":
+		suite()
+	}
+}
+
+// server listens on the port given as -port, and does what its other flags say.
+func server() {
+	var port string
+	flags := map[string]bool{}
+	for i, a := range os.Args[1:] {
+		if flags[a] = true; a == "-port" {
+			port = os.Args[i+2]
+		}
+	}
+	fmt.Println("loading", port)
+	if flags["-die"] {
+		for i := range 50 {
+			fmt.Println("line", i)
+		}
+		fmt.Fprintln(os.Stderr, "cannot load the model")
+		os.Exit(3)
+	}
+	if flags["-stubborn"] {
+		signal.Ignore(syscall.SIGTERM)
+	}
+	if flags["-child"] {
+		child := exec.Command("sleep", "1000")
+		if err := child.Start(); err != nil {
+			panic(err)
+		}
+		fmt.Println("child", child.Process.Pid)
+	}
+	polls := 0
+	http.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) {
+		if polls++; polls < 3 || flags["-never"] {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	panic(http.ListenAndServe("127.0.0.1:"+port, nil))
+}
+
+// suite starts a server, prints its process, and waits to be killed, or ends
+// otherwise, as its argument says.
+func suite() {
+	p, err := Start(context.Background(), command(os.Args[2]))
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("server", p.PID())
+	switch os.Args[1] {
+	case "panic":
+		go func() { panic("in another goroutine") }()
+	case "exit":
+		os.Exit(1)
+	}
+	select {}
+}
+
+func command(log string, args ...string) Command {
+	port, err := FreePort()
+	if err != nil {
+		panic(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return Command{
+		Path: exe, Args: append(args, "-port", strconv.Itoa(port)), Env: []string{role + "=server"},
+		Log: log, URL: fmt.Sprintf("http://127.0.0.1:%d", port), Ready: "/health",
+		StartTimeout: time.Minute, StopTimeout: time.Minute,
+	}
+}
+
+func logFile(t *testing.T) string { return filepath.Join(t.TempDir(), "run", "server.log") }
+
+// gone waits until a process is no more (a zombie that init has not fetched is
+// no more); the test's own timeout ends the wait.
+func gone(t *testing.T, pid int) {
+	t.Helper()
+	for alive(pid) {
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("process %d is left", pid)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func alive(pid int) bool {
+	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
+		_, state, _ := strings.Cut(string(stat), ") ")
+		return !strings.HasPrefix(state, "Z")
+	}
+	return syscall.Kill(pid, 0) == nil
+}
+
+// childOf reads the process that the server said it started.
+func childOf(t *testing.T, p *Process) int {
+	t.Helper()
+	_, after, ok := strings.Cut(p.LogTail(), "child ")
+	require.True(t, ok, p.LogTail())
+	pid, err := strconv.Atoi(strings.Fields(after)[0])
+	require.NoError(t, err)
+	require.True(t, alive(pid))
+	return pid
+}
+
+func TestStartStop(t *testing.T) {
+	p, err := Start(t.Context(), command(logFile(t), "-child"))
+	require.NoError(t, err)
+	child := childOf(t, p)
+	resp, err := http.Get(p.URL() + "/health")
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	require.NoError(t, p.Err())
+
+	require.NoError(t, p.Stop())
+	require.NoError(t, p.Stop(), "again")
+	<-p.Exited()
+	gone(t, p.PID())
+	gone(t, child)
+	assert.ErrorIs(t, p.Err(), ErrExited)
+}
+
+func TestStopKills(t *testing.T) {
+	c := command(logFile(t), "-stubborn", "-child")
+	c.StopTimeout = 50 * time.Millisecond
+	p, err := Start(t.Context(), c)
+	require.NoError(t, err)
+	child := childOf(t, p)
+	assert.ErrorContains(t, p.Stop(), "was killed")
+	gone(t, p.PID())
+	gone(t, child)
+}
+
+func TestServerKilled(t *testing.T) {
+	p, err := Start(t.Context(), command(logFile(t), "-child"))
+	require.NoError(t, err)
+	child := childOf(t, p)
+	require.NoError(t, syscall.Kill(p.PID(), syscall.SIGKILL))
+	<-p.Exited()
+	assert.ErrorContains(t, p.Err(), "signal: killed")
+	assert.ErrorIs(t, p.Stop(), ErrExited)
+	gone(t, child)
+}
+
+func TestStartFails(t *testing.T) {
+	log := logFile(t)
+	_, err := Start(t.Context(), command(log, "-die"))
+	require.ErrorIs(t, err, ErrExited)
+	assert.ErrorContains(t, err, "exit status 3")
+	assert.ErrorContains(t, err, "cannot load the model")
+	assert.ErrorContains(t, err, log)
+	assert.NotContains(t, err.Error(), "loading", "only the last lines")
+
+	c := command(logFile(t), "-never")
+	c.StartTimeout = 300 * time.Millisecond
+	_, err = Start(t.Context(), c)
+	require.ErrorIs(t, err, ErrNotReady)
+	assert.ErrorContains(t, err, "503")
+
+	c = command(logFile(t))
+	c.Path = "/nonexistent/serve"
+	_, err = Start(t.Context(), c)
+	assert.ErrorIs(t, err, os.ErrNotExist)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = Start(ctx, command(logFile(t), "-never"))
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
+// TestSuiteDies kills the process that started a server, in every way that
+// gives it no chance to stop the server.
+func TestSuiteDies(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux ends a process with its parent")
+	}
+	for _, how := range []string{"kill", "panic", "exit"} {
+		t.Run(how, func(t *testing.T) {
+			exe, err := os.Executable()
+			require.NoError(t, err)
+			cmd := exec.Command(exe, how, logFile(t))
+			cmd.Env = append(os.Environ(), role+"=suite")
+			out, err := cmd.StdoutPipe()
+			require.NoError(t, err)
+			require.NoError(t, cmd.Start())
+			line, err := bufio.NewReader(out).ReadString('\n')
+			require.NoError(t, err)
+			pid, err := strconv.Atoi(strings.Fields(line)[1])
+			require.NoError(t, err)
+			if how == "kill" {
+				require.True(t, alive(pid))
+				cmd.Process.Kill()
+			}
+			cmd.Wait()
+			gone(t, pid)
+		})
+	}
+}
+
+func TestEndpoint(t *testing.T) {
+	srv := httptest.NewServer(http.NotFoundHandler())
+	defer srv.Close()
+	e, err := NewEndpoint(t.Context(), srv.URL+"/", "", 0)
+	require.NoError(t, err)
+	assert.Equal(t, srv.URL, e.URL())
+	assert.Zero(t, e.PID())
+	assert.NoError(t, e.Stop())
+	_, err = NewEndpoint(t.Context(), srv.URL, "/health", 100*time.Millisecond)
+	assert.ErrorContains(t, err, "404")
+	_, err = NewEndpoint(t.Context(), "localhost:8000", "", 0)
+	assert.ErrorContains(t, err, "is not a URL")
+}

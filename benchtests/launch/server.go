@@ -1,0 +1,116 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// ErrExited is returned, wrapped with how, when a server's process ended
+// before it was stopped.
+var ErrExited = errors.New("the server exited")
+
+// ErrNotReady is returned when a server did not answer its readiness route in time.
+var ErrNotReady = errors.New("the server is not ready")
+
+// Server is a server to send requests to.
+type Server interface {
+	// URL is its base URL, without a slash at the end.
+	URL() string
+	// PID is its process, the root of its process tree; 0 if that is not on this machine.
+	PID() int
+	// Exited is closed when the process has ended; nil if that cannot be known.
+	Exited() <-chan struct{}
+	// LogTail returns the last lines of its log, "" if there is none.
+	LogTail() string
+	// Stop ends the server and returns when nothing of it is left. It may be
+	// called again, and from several goroutines.
+	Stop() error
+}
+
+// Endpoint is a server that runs already.
+type Endpoint struct{ url string }
+
+// NewEndpoint checks a base URL and, if ready is not "", waits until that route
+// answers with a 2xx status, for at most timeout.
+func NewEndpoint(ctx context.Context, base, ready string, timeout time.Duration) (*Endpoint, error) {
+	u, err := url.Parse(base)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, fmt.Errorf("%q is not a URL like http://127.0.0.1:8000", base)
+	}
+	e := &Endpoint{url: strings.TrimRight(base, "/")}
+	if ready != "" {
+		if err := waitReady(ctx, e.url+ready, timeout, nil); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// URL implements Server.
+func (e *Endpoint) URL() string { return e.url }
+
+// PID implements Server.
+func (e *Endpoint) PID() int { return 0 }
+
+// Exited implements Server.
+func (e *Endpoint) Exited() <-chan struct{} { return nil }
+
+// LogTail implements Server.
+func (e *Endpoint) LogTail() string { return "" }
+
+// Stop implements Server: it leaves the server alone.
+func (e *Endpoint) Stop() error { return nil }
+
+// FreePort returns a TCP port of the loopback interface that nothing listens
+// on. Another process may take it before the server does; the server then
+// fails to start and says so in its log.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// pollEvery is short beside any server's start, and long beside a poll.
+const pollEvery = 50 * time.Millisecond
+
+// waitReady polls url until it answers 2xx. A closed exited ends it with ErrExited.
+func waitReady(ctx context.Context, url string, timeout time.Duration, exited <-chan struct{}) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w after %v", ErrNotReady, timeout))
+	defer cancel()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	last := errors.New("no answer yet")
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode/100 == 2 {
+				return nil
+			}
+			last = fmt.Errorf("status %s", resp.Status)
+		} else if ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-exited:
+			return ErrExited
+		case <-ctx.Done():
+			return fmt.Errorf("%w; %s: %v", context.Cause(ctx), url, last)
+		case <-tick.C:
+		}
+	}
+}
