@@ -136,9 +136,9 @@ func (t *tree) sample() (rss int64, err error) {
 	return rss, err
 }
 
-// retire takes out members that have ended. The time of each is in its
-// nearest living ancestor's, if somebody waited for it; what no ancestor
-// took over is kept.
+// retire takes out members that have ended. What they had used is in their
+// nearest living ancestor's time as far as somebody waited for them; what no
+// ancestor took over is kept.
 func (t *tree) retire(ended []proc, credit map[id]time.Duration) {
 	parents := make(map[int]int, len(ended))
 	for _, p := range ended {
@@ -149,6 +149,7 @@ func (t *tree) retire(ended []proc, credit map[id]time.Duration) {
 	for k := range t.live {
 		living[k.pid] = k
 	}
+	used := make(map[id]time.Duration) // by the ended, under their ancestor
 	for _, p := range ended {
 		ancestor := p.ppid
 		for range ended { // at most as many steps as there are ended ones
@@ -158,12 +159,10 @@ func (t *tree) retire(ended []proc, credit map[id]time.Duration) {
 			}
 			ancestor = up
 		}
-		k, ok := living[ancestor]
-		if ok && credit[k] >= p.cpu() {
-			credit[k] -= p.cpu()
-			continue
-		}
-		t.retired += p.cpu()
+		used[living[ancestor]] += p.cpu() // the zero id, which takes nothing over, if none lives
+	}
+	for ancestor, d := range used {
+		t.retired += max(0, d-credit[ancestor])
 	}
 }
 
