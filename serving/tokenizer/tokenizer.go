@@ -19,6 +19,7 @@ type Tokenizer struct {
 	eos         []int32
 	names       map[string]string // bos_token and its like, by name, for chat templates
 	chat        *chatTemplate
+	chatErr     error // why chat is nil
 	ownTemplate bool
 }
 

@@ -57,10 +57,10 @@ func (v *vocabulary) tokenizer() (*Tokenizer, error) {
 	if err := t.learn(v, ids); err != nil {
 		return nil, err
 	}
-	var err error
+	// A template that cannot be used leaves the model usable without it.
 	t.ownTemplate = v.template != ""
-	t.chat, err = parseChatTemplate(v.template)
-	return t, err
+	t.chat, t.chatErr = parseChatTemplate(v.template)
+	return t, nil
 }
 
 // addTokens makes the two sets of added tokens.
