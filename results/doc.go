@@ -18,8 +18,9 @@
 //     the same figures through Summary.Values and b.ReportMetric.
 //  6. When all cases have been run, Run.Complete says so.
 //
-// Anybody computes every figure anew from the raw records: Load does, and
-// cmd/recompute compares what it gets with results.csv.
+// Load opens a folder for reading. Anybody computes every figure anew from the
+// raw records: Folder.Summaries does, and cmd/recompute compares what it gets
+// with results.csv.
 //
 // # A run's folder
 //
@@ -32,7 +33,7 @@
 //
 // A pass is finished exactly when its line in journal.jsonl is whole. Whatever
 // stands in the other files behind the lengths that the last such line gives
-// was left by a pass that was cut short: Load passes over it, Open cuts it off.
+// was left by a pass that was cut short: a Folder passes over it, Open cuts it off.
 // The journal is locked (flock) while a run is open for writing.
 //
 // # Figures

@@ -2,9 +2,11 @@ package results
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -93,6 +95,19 @@ func NewEnvironment(ctx context.Context, dir string) Environment {
 	}
 	warn("the suite's own executable", err)
 	return e
+}
+
+func readEnvironment(dir string) (Environment, error) {
+	name := filepath.Join(dir, FileEnvironment)
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return Environment{}, fmt.Errorf("run folder: %w", err)
+	}
+	var e Environment
+	if err := json.Unmarshal(data, &e); err != nil {
+		return Environment{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return e, nil
 }
 
 // setFlags returns the flags that were set, secrets struck out.

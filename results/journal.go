@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // The files of a run folder.
@@ -84,49 +86,85 @@ func readJournal(r io.Reader) (*journal, error) {
 	return j, nil
 }
 
-// Load reads a run folder and yields the summary of every finished pass,
-// computed anew from the raw records. Records of a pass that has no line in
-// the journal are passed over: it was cut short.
-func Load(dir string) iter.Seq2[*Summary, error] {
-	return func(yield func(*Summary, error) bool) {
-		f, err := os.Open(filepath.Join(dir, FileJournal))
-		if err != nil {
-			yield(nil, fmt.Errorf("run folder: %w", err))
-			return
-		}
-		j, err := readJournal(f)
-		_ = f.Close()
-		if err != nil {
-			yield(nil, fmt.Errorf("run folder %s: %w", dir, err))
-			return
-		}
-		for s, err := range j.summaries(dir) {
-			if !yield(s, err) || err != nil {
-				return
-			}
-		}
-	}
+// Folder is a run's folder, open for reading. A run that is being written,
+// and one that was killed, can be read: its finished passes are whole.
+type Folder struct {
+	dir     string
+	journal *journal
 }
 
-// summaries reads the finished part of requests.jsonl, pass by pass.
-func (j *journal) summaries(dir string) iter.Seq2[*Summary, error] {
+// Load opens a run's folder for reading. Close is not needed.
+func Load(dir string) (*Folder, error) {
+	f, err := os.Open(filepath.Join(dir, FileJournal))
+	if err != nil {
+		return nil, fmt.Errorf("run folder: %w", err)
+	}
+	defer f.Close()
+	j, err := readJournal(f)
+	if err != nil {
+		return nil, fmt.Errorf("run folder %s: %w", dir, err)
+	}
+	return &Folder{dir, j}, nil
+}
+
+// Complete reports whether the run did all it was meant to.
+func (f *Folder) Complete() bool { return f.journal.complete }
+
+// Environment reads environment.json.
+func (f *Folder) Environment() (Environment, error) { return readEnvironment(f.dir) }
+
+// Open opens one of the run's files for reading, as far as it belongs to
+// finished passes.
+func (f *Folder) Open(name string) (io.ReadCloser, error) {
+	size, ok := f.journal.sizes[name]
+	if !ok {
+		return nil, fmt.Errorf("run folder %s: %s is not a file of results", f.dir, name)
+	}
+	file, err := os.Open(filepath.Join(f.dir, name))
+	if err != nil {
+		return nil, fmt.Errorf("run folder: %w", err)
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(file, size), file}, nil
+}
+
+// Warnings tells, a sentence each, what of the folder was left by a pass that
+// was cut short. The other methods pass over it.
+func (f *Folder) Warnings() []string {
+	var w []string
+	for _, name := range slices.Sorted(maps.Keys(f.journal.sizes)) {
+		st, err := os.Stat(filepath.Join(f.dir, name))
+		if err == nil && st.Size() > f.journal.sizes[name] {
+			w = append(w, fmt.Sprintf("the last %d bytes of %s are of a pass that did not finish", st.Size()-f.journal.sizes[name], name))
+		}
+	}
+	return w
+}
+
+// Summaries yields the summary of every finished pass, computed anew from the
+// raw records.
+func (f *Folder) Summaries() iter.Seq2[*Summary, error] {
 	return func(yield func(*Summary, error) bool) {
-		f, err := os.Open(filepath.Join(dir, FileRequests))
+		fail := func(format string, args ...any) {
+			yield(nil, fmt.Errorf("%s: %w", filepath.Join(f.dir, FileRequests), fmt.Errorf(format, args...)))
+		}
+		r, err := f.Open(FileRequests)
 		if err != nil {
-			yield(nil, fmt.Errorf("run folder: %w", err))
+			yield(nil, err)
 			return
 		}
-		defer f.Close()
-		notes := j.notes
-		finished := io.LimitReader(f, j.sizes[FileRequests])
-		for pass, err := range Passes(ReadRequests(finished)) {
+		defer r.Close()
+		notes := f.journal.notes
+		for pass, err := range Passes(ReadRequests(r)) {
 			if err != nil {
-				yield(nil, fmt.Errorf("%s: %w", f.Name(), err))
+				fail("%w", err)
 				return
 			}
 			k := key{pass[0].Case, pass[0].Repeat}
 			if len(notes) == 0 || notes[0].key != k || notes[0].Requests != len(pass) {
-				yield(nil, fmt.Errorf("%s: %d requests of %s do not agree with %s", f.Name(), len(pass), k, FileJournal))
+				fail("%d requests of %s do not agree with %s", len(pass), k, FileJournal)
 				return
 			}
 			s := Summarize(pass, notes[0].Options)
@@ -136,7 +174,7 @@ func (j *journal) summaries(dir string) iter.Seq2[*Summary, error] {
 			notes = notes[1:]
 		}
 		if len(notes) > 0 {
-			yield(nil, fmt.Errorf("%s: the requests of %s are missing", f.Name(), notes[0].key))
+			fail("the requests of %s are missing", notes[0].key)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package results
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -121,13 +120,9 @@ func Open(dir string, o RunOptions) (_ *Run, err error) {
 		return nil, fmt.Errorf("run folder: %w", err)
 	}
 	r := newRun(dir, o)
-	data, err := os.ReadFile(r.path(FileEnvironment))
+	env, err := readEnvironment(dir)
 	if err != nil {
-		return nil, fmt.Errorf("run folder: %w", err)
-	}
-	var env Environment
-	if err := json.Unmarshal(data, &env); err != nil {
-		return nil, fmt.Errorf("%s: %w", r.path(FileEnvironment), err)
+		return nil, err
 	}
 	if d := env.differences(&o.Environment); len(d) > 0 {
 		return nil, fmt.Errorf("%s: %w: %s", dir, ErrMismatch, strings.Join(d, "; "))
@@ -142,7 +137,7 @@ func Open(dir string, o RunOptions) (_ *Run, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for s, err := range j.summaries(dir) {
+	for s, err := range (&Folder{dir, j}).Summaries() {
 		if err != nil {
 			return nil, err
 		}
@@ -193,13 +188,11 @@ func Resume(root string, o RunOptions) (*Run, string, error) {
 		}
 		return r, "a new run, " + r.dir + ": " + why, nil
 	}
-	f, err := os.Open(filepath.Join(latest, FileJournal))
-	if err != nil {
+	last, err := Load(latest)
+	if errors.Is(err, fs.ErrNotExist) {
 		return create("there is none to go on with")
 	}
-	j, err := readJournal(f)
-	_ = f.Close()
-	if err == nil && j.complete {
+	if err == nil && last.Complete() {
 		return create("the last one is complete")
 	}
 	r, err := Open(latest, o)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -69,8 +70,10 @@ func content(t *testing.T, r *Run, name string) string {
 
 func recomputed(t *testing.T, dir string) string {
 	t.Helper()
+	f, err := Load(dir)
+	require.NoError(t, err)
 	var rows []*Summary
-	for s, err := range Load(dir) {
+	for s, err := range f.Summaries() {
 		require.NoError(t, err)
 		rows = append(rows, s)
 	}
@@ -251,11 +254,23 @@ func TestRunCrash(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(dir, f), []byte(text), 0o644))
 			}
 			same(t, before[FileCSV], recomputed(t, dir), "reading after a cut in %s", name)
+			f, err := Load(dir)
+			require.NoError(t, err)
+			assert.False(t, f.Complete())
+			if name != FileRequests || share > 0.01 {
+				assert.NotEmpty(t, f.Warnings())
+			}
+			rows, err := f.Open(FileCSV)
+			require.NoError(t, err)
+			text, err := io.ReadAll(rows)
+			require.NoError(t, err)
+			require.NoError(t, rows.Close())
+			same(t, before[FileCSV], string(text), "the finished part after a cut in %s", name)
 			again := reopen(t, dir)
 			for _, f := range order[:3] {
 				same(t, before[f], content(t, again, f), "%s after a cut in %s", f, name)
 			}
-			_, err := again.Add(last, Options{})
+			_, err = again.Add(last, Options{})
 			require.NoError(t, err)
 			require.NoError(t, again.Complete())
 			for _, f := range order[:3] {

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"servebench/results"
@@ -29,16 +28,23 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(flag.Arg(0), *check, os.Stdout); err != nil {
+	if err := run(flag.Arg(0), *check, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "recompute:", err)
 		os.Exit(1)
 	}
 }
 
 // run prints the recomputed results.csv of dir, or what of it differs.
-func run(dir string, check bool, out io.Writer) error {
+func run(dir string, check bool, out, warn io.Writer) error {
+	folder, err := results.Load(dir)
+	if err != nil {
+		return err
+	}
+	for _, w := range folder.Warnings() {
+		fmt.Fprintln(warn, "recompute: warning:", w)
+	}
 	var rows []*results.Summary
-	for s, err := range results.Load(dir) {
+	for s, err := range folder.Summaries() {
 		if err != nil {
 			return err
 		}
@@ -52,7 +58,12 @@ func run(dir string, check bool, out io.Writer) error {
 		_, err := out.Write(want.Bytes())
 		return err
 	}
-	have, err := os.ReadFile(filepath.Join(dir, results.FileCSV))
+	file, err := folder.Open(results.FileCSV)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	have, err := io.ReadAll(file)
 	if err != nil {
 		return err
 	}
