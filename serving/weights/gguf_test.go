@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -240,22 +241,20 @@ func TestPeersParity(t *testing.T) {
 			defer f.Close()
 			compared, elements := 0, 0
 			for name, from := range f.(*folder).from {
+				require.True(t, g.Has(name), name)
+				if raceEnabled && !strings.Contains(name, ".0.") {
+					continue // ten times slower: one layer shows what there is to see
+				}
 				stored, _ := from.Tensor(name)
 				want, err := f.Tensor(name, stored.Shape...)
 				require.NoError(t, err)
 				got, err := g.Tensor(name, stored.Shape...)
 				require.NoError(t, err)
 				require.Equal(t, kernels.BF16, want.DType)
-				a, b := bf16(t, got), want.Data
-				require.Len(t, a, len(b), name)
-				for i := range a {
-					if a[i] != b[i] {
-						t.Fatalf("%s: element %d is %x, want %x", name, i/2, a[i/2*2:i/2*2+2], b[i/2*2:i/2*2+2])
-					}
-				}
-				compared, elements = compared+1, elements+len(b)/2
+				require.True(t, bytes.Equal(want.Data, bf16(t, got)), "%s differs", name)
+				compared, elements = compared+1, elements+len(want.Data)/2
 			}
-			require.Len(t, g.(*ggufCheckpoint).names, compared, "both have the same tensors")
+			require.Len(t, f.(*folder).from, len(g.(*ggufCheckpoint).names), "both have the same tensors")
 			t.Logf("%d tensors, %d elements equal", compared, elements)
 			for _, key := range []string{
 				"vocab_size", "n_embd", "n_layer", "n_head", "n_positions", "layer_norm_epsilon", "hidden_size", "intermediate_size",

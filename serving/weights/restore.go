@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"sync"
@@ -78,14 +79,18 @@ func deinterleave(data []byte, rows, size, heads int) []byte {
 func transpose(data []byte, rows, cols, size int) []byte {
 	// A tile of both sides stays in the first-level cache: 64·64·4 bytes are 16 KiB.
 	const tile = 64
-	out := make([]byte, len(data))
+	le, out := binary.LittleEndian, make([]byte, len(data))
 	parallel((rows+tile-1)/tile, 1, func(from, to int) {
 		for r0 := from * tile; r0 < min(to*tile, rows); r0 += tile {
 			for c0 := 0; c0 < cols; c0 += tile {
 				for c := c0; c < min(c0+tile, cols); c++ {
 					for r := r0; r < min(r0+tile, rows); r++ {
 						src, dst := (r*cols+c)*size, (c*rows+r)*size
-						copy(out[dst:dst+size], data[src:src+size])
+						if size == 2 {
+							le.PutUint16(out[dst:], le.Uint16(data[src:]))
+						} else {
+							le.PutUint32(out[dst:], le.Uint32(data[src:]))
+						}
 					}
 				}
 			}
