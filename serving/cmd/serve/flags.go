@@ -1,0 +1,232 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"servebench/kernels"
+	"servebench/serving/weights"
+)
+
+// options are the command line. Counts are 0 where the default depends on the model.
+type options struct {
+	model           string
+	names           []string // --served-model-name
+	host            string
+	port            int
+	device          string
+	dtype           kernels.DType
+	loadFormat      weights.LoadFormat
+	genConfig       string
+	maxModelLen     int
+	maxSeqs         int
+	maxTokens       int
+	blockSize       int
+	kvBytes         int64
+	threads         int
+	seed            uint64
+	seedGiven       bool
+	shutdownTimeout time.Duration
+	maxRequestBytes int64
+	version         bool
+}
+
+// usageError is the command line's fault: exit status 2.
+type usageError struct{ error }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// Defaults of the flags.
+const (
+	// defaultMaxSeqs is far above what a CPU gains from: a step's time grows
+	// with its rows once the weights are read at the speed of memory.
+	defaultMaxSeqs = 64
+	// defaultMaxTokens bounds a prefill chunk, and so how long a step keeps the
+	// other streams waiting; 512 rows already amortise reading the weights.
+	defaultMaxTokens = 512
+	// defaultBlockSize is vLLM's for CPUs with short contexts: half a block is
+	// wasted per sequence.
+	defaultBlockSize       = 16
+	defaultPort            = 8000
+	defaultShutdownTimeout = 10 * time.Second
+	defaultMaxRequestBytes = 8 << 20
+)
+
+// parseFlags reads the command line. flag.ErrHelp means that help was asked
+// for and written to out; any other error is a usageError.
+func parseFlags(args []string, out io.Writer) (*options, error) {
+	o := &options{host: "127.0.0.1", port: defaultPort, device: "auto", dtype: kernels.BF16,
+		loadFormat: weights.Auto, genConfig: "auto", maxSeqs: defaultMaxSeqs, maxTokens: defaultMaxTokens,
+		blockSize: defaultBlockSize, shutdownTimeout: defaultShutdownTimeout, maxRequestBytes: defaultMaxRequestBytes}
+	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // errors are told by the caller, once
+	fs.StringVar(&o.model, "model", "", "`folder`, .gguf file or hub id (org/name); required")
+	fs.Func("served-model-name", "`name` to serve the model under, or several with commas; the flag may be repeated (default: --model)", o.addNames)
+	fs.StringVar(&o.host, "host", o.host, "`address` to listen on")
+	intFlag(fs, "port", "`port` to listen on; 0 takes a free one and prints it", 0, 65535, &o.port)
+	choiceFlag(fs, "device", "auto and cpu are the same for now", []string{"auto", "cpu"}, func(v string) { o.device = v })
+	choiceFlag(fs, "dtype", "of matrices and KV cache", []string{"bfloat16", "float32"}, func(v string) {
+		o.dtype = map[string]kernels.DType{"bfloat16": kernels.BF16, "float32": kernels.F32}[v]
+	})
+	choiceFlag(fs, "load-format", "dummy: seeded random weights in the model's shapes", []string{"auto", "dummy"},
+		func(v string) { o.loadFormat = weights.LoadFormat(v) })
+	choiceFlag(fs, "generation-config", "where sampling defaults come from: auto takes the model's generation_config.json, vllm takes temperature 1, top_p 1",
+		[]string{"auto", "vllm"}, func(v string) { o.genConfig = v })
+	countFlag(fs, "max-model-len", "most `tokens` of prompt and output together (default: what the model was made for)", 2, &o.maxModelLen)
+	countFlag(fs, "max-num-seqs", "most `sequences` in a step", 1, &o.maxSeqs)
+	countFlag(fs, "max-num-batched-tokens", "most `tokens` in a step; longer prompts are prefilled in chunks", 1, &o.maxTokens)
+	intFlag(fs, "block-size", "`tokens` in a KV block", 1, 1024, &o.blockSize)
+	bytesFlag(fs, "kv-cache-memory-bytes", fmt.Sprintf("`size` of the KV cache, such as 2G (default: room for --max-num-seqs full contexts, at most 1/%d of the free memory)", kvShare), &o.kvBytes)
+	intFlag(fs, "threads", "`cores` to compute on (default 0: all)", 0, 4096, &o.threads)
+	fs.Func("seed", "`number` that dummy weights, and requests without a seed, are drawn from (default: weights 0, requests random)", o.setSeed)
+	fs.Func("shutdown-timeout", "`seconds` that running requests get after SIGINT or SIGTERM (default 10)", o.setShutdown)
+	bytesFlag(fs, "max-request-bytes", "largest request body (default 8M)", &o.maxRequestBytes)
+	fs.BoolVar(&o.version, "version", false, "print the version and exit")
+
+	// flag stops at the first argument that is no flag; `vllm serve MODEL --port 1` goes on.
+	var rest []string
+	for {
+		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+			printHelp(fs, out)
+			return nil, err
+		} else if err != nil {
+			return nil, flagError(fs, err)
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+	}
+	if o.version {
+		return o, nil
+	}
+	return o, o.check(rest)
+}
+
+// check finds contradictions that need no model to be seen. rest are the
+// arguments that are no flags: the model may be given so, as to `vllm serve`.
+func (o *options) check(rest []string) error {
+	if len(rest) > 0 && o.model == "" {
+		o.model, rest = rest[0], rest[1:]
+	}
+	switch {
+	case len(rest) > 0:
+		return usage("unexpected argument %q: only flags, and one model where --model is not given", rest[0])
+	case o.model == "":
+		return usage("--model is required: a folder, a .gguf file or a hub id such as openai-community/gpt2")
+	case o.maxSeqs > o.maxTokens:
+		return usage("--max-num-seqs %d is more than --max-num-batched-tokens %d: every sequence of a step has a token in it", o.maxSeqs, o.maxTokens)
+	}
+	if len(o.names) == 0 {
+		o.names = []string{o.model}
+	}
+	return nil
+}
+
+func (o *options) addNames(v string) error {
+	for name := range strings.SplitSeq(v, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			return errors.New("a name must not be empty")
+		}
+		if !slices.Contains(o.names, name) {
+			o.names = append(o.names, name)
+		}
+	}
+	return nil
+}
+
+func (o *options) setSeed(v string) (err error) {
+	if o.seed, err = strconv.ParseUint(v, 10, 64); err != nil {
+		return errors.New("must be an integer from 0 to 18446744073709551615")
+	}
+	o.seedGiven = true
+	return nil
+}
+
+func (o *options) setShutdown(v string) error {
+	s, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(s >= 0 && s <= 86400) {
+		return errors.New("must be seconds from 0 to 86400")
+	}
+	o.shutdownTimeout = time.Duration(s * float64(time.Second))
+	return nil
+}
+
+func intFlag(fs *flag.FlagSet, name, help string, low, high int, to *int) {
+	fs.Func(name, help+defaultOf(*to), func(v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < low || n > high {
+			return fmt.Errorf("must be an integer from %d to %d", low, high)
+		}
+		*to = n
+		return nil
+	})
+}
+
+func countFlag(fs *flag.FlagSet, name, help string, low int, to *int) {
+	intFlag(fs, name, help, low, math.MaxInt32, to)
+}
+
+func defaultOf(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (default %d)", n)
+}
+
+func choiceFlag(fs *flag.FlagSet, name, help string, choices []string, set func(string)) {
+	fs.Func(name, fmt.Sprintf("`%s`: %s (default %s)", strings.Join(choices, "|"), help, choices[0]), func(v string) error {
+		if !slices.Contains(choices, v) {
+			return fmt.Errorf("must be one of %s", strings.Join(choices, ", "))
+		}
+		set(v)
+		return nil
+	})
+}
+
+// bytesFlag takes a number of bytes, with K, M, G or T for powers of 1024.
+func bytesFlag(fs *flag.FlagSet, name, help string, to *int64) {
+	fs.Func(name, help, func(v string) error {
+		digits, shift := v, 0
+		if i := strings.IndexByte("KMGT", last(v)); i >= 0 {
+			digits, shift = v[:len(v)-1], 10*(i+1)
+		}
+		n, err := strconv.ParseInt(digits, 10, 64)
+		if err != nil || n < 1 || n > math.MaxInt64>>shift {
+			return errors.New("must be bytes, as in 1073741824, 1024M or 1G")
+		}
+		*to = n << shift
+		return nil
+	})
+}
+
+func last(s string) byte {
+	if s == "" {
+		return 0
+	}
+	return s[len(s)-1]
+}
+
+// flagError adds what is allowed to a flag package's error about unknown flags.
+func flagError(fs *flag.FlagSet, err error) error {
+	if !strings.HasPrefix(err.Error(), "flag provided but not defined") {
+		return usageError{err}
+	}
+	var names []string
+	fs.VisitAll(func(f *flag.Flag) { names = append(names, "--"+f.Name) })
+	unknown := strings.TrimLeft(err.Error()[strings.LastIndex(err.Error(), " ")+1:], "-")
+	return usage("unknown flag --%s; the flags are %s", unknown, strings.Join(names, ", "))
+}
+
+func printHelp(fs *flag.FlagSet, out io.Writer) {
+	fmt.Fprint(out, "serve answers OpenAI's API with one model.\n\n  serve --model FOLDER|FILE.gguf|HUB-ID [flags]\n\n")
+	fs.SetOutput(out)
+	fs.PrintDefaults()
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"servebench/kernels"
+	"servebench/serving/api"
+	"servebench/serving/models"
+	"servebench/serving/weights"
+)
+
+func TestParseFlags(t *testing.T) {
+	o, err := parseFlags(strings.Fields("--model m --host ::1 --port 0 --device cpu --dtype float32 --load-format dummy "+
+		"--max-model-len 64 --max-num-seqs 3 --max-num-batched-tokens 32 --block-size 8 --kv-cache-memory-bytes 2M "+
+		"--threads 2 --seed 18446744073709551615 --shutdown-timeout 0.5 --max-request-bytes 100 "+
+		"--served-model-name a,b --served-model-name a --served-model-name c/d --generation-config vllm"), io.Discard)
+	require.NoError(t, err)
+	assert.Equal(t, &options{model: "m", names: []string{"a", "b", "c/d"}, host: "::1", port: 0, device: "cpu",
+		dtype: kernels.F32, loadFormat: weights.Dummy, genConfig: "vllm", maxModelLen: 64, maxSeqs: 3, maxTokens: 32,
+		blockSize: 8, kvBytes: 2 << 20, threads: 2, seed: math.MaxUint64, seedGiven: true,
+		shutdownTimeout: 500 * time.Millisecond, maxRequestBytes: 100}, o)
+
+	o, err = parseFlags([]string{"m", "--port", "1"}, io.Discard) // as `vllm serve MODEL`
+	require.NoError(t, err)
+	assert.Equal(t, "m", o.model)
+	assert.Equal(t, 1, o.port)
+	o, err = parseFlags([]string{"org/name"}, io.Discard)
+	require.NoError(t, err)
+	assert.Equal(t, "org/name", o.model)
+	assert.Equal(t, []string{"org/name"}, o.names)
+	assert.Equal(t, "127.0.0.1", o.host)
+	assert.Equal(t, 8000, o.port)
+	assert.Equal(t, kernels.BF16, o.dtype)
+	assert.Equal(t, int64(api.DefaultMaxBody), o.maxRequestBytes)
+
+	var help bytes.Buffer
+	_, err = parseFlags([]string{"--help"}, &help)
+	require.ErrorIs(t, err, flag.ErrHelp)
+	for _, name := range []string{"-model", "-max-num-batched-tokens", "-seed", "float32"} {
+		assert.Contains(t, help.String(), name)
+	}
+}
+
+// TestBadFlags: the error names the flag and what is allowed, and nothing is loaded.
+func TestBadFlags(t *testing.T) {
+	for args, says := range map[string][]string{
+		"":                                                      {"--model is required", "folder"},
+		"--model m --nope 3":                                    {"unknown flag --nope", "--max-model-len", "--port"},
+		"--model m --port 65536":                                {"-port", "65536", "0 to 65535"},
+		"--model m --port -1":                                   {"-port", "0 to 65535"},
+		"--model m --port http":                                 {"-port", "http", "0 to 65535"},
+		"--model m --dtype float16":                             {"-dtype", "float16", "bfloat16, float32"},
+		"--model m --device cuda":                               {"-device", "cuda", "auto, cpu"},
+		"--model m --load-format gguf":                          {"-load-format", "auto, dummy"},
+		"--model m --max-model-len 1":                           {"-max-model-len", "2 to"},
+		"--model m --max-model-len x":                           {"-max-model-len", "integer"},
+		"--model m --max-num-seqs 0":                            {"-max-num-seqs", "1 to"},
+		"--model m --seed -1":                                   {"-seed", "0 to"},
+		"--model m --shutdown-timeout nan":                      {"-shutdown-timeout", "seconds"},
+		"--model m --shutdown-timeout -1":                       {"-shutdown-timeout", "seconds"},
+		"--model m --kv-cache-memory-bytes":                     {"-kv-cache-memory-bytes"},
+		"--model m --kv-cache-memory-bytes 9999999999999T":      {"-kv-cache-memory-bytes", "1G"},
+		"--model m --kv-cache-memory-bytes 0":                   {"-kv-cache-memory-bytes", "1G"},
+		"--model m --kv-cache-memory-bytes G":                   {"-kv-cache-memory-bytes", "1G"},
+		"--model m --served-model-name a,":                      {"-served-model-name", "empty"},
+		"--model m extra":                                       {`"extra"`, "--model"},
+		"m extra":                                               {`"extra"`},
+		"--model m --max-num-batched-tokens 0":                  {"-max-num-batched-tokens", "1 to"},
+		"--model m --max-num-seqs 9 --max-num-batched-tokens 8": {"--max-num-seqs 9", "--max-num-batched-tokens 8"},
+	} {
+		var stdout, stderr bytes.Buffer
+		status := run(strings.Fields(args), &stdout, &stderr, nil)
+		assert.Equalf(t, exitUsage, status, "for %q", args)
+		for _, s := range says {
+			assert.Containsf(t, stderr.String(), s, "for %q", args)
+		}
+		assert.NotContainsf(t, stderr.String(), "listening", "for %q", args)
+		assert.Emptyf(t, stdout.String(), "for %q", args)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	assert.Equal(t, exitOK, run([]string{"--version"}, &stdout, &stderr, nil))
+	assert.Contains(t, stdout.String(), "servebench ")
+	assert.Empty(t, stderr.String())
+}
+
+// tiny is GPT-2's shape, small: a token takes 2·2·2·4·2 = 64 bytes in bfloat16.
+var tiny = models.Spec{Architecture: "gpt2", Vocab: 500, MaxPositions: 100, Layers: 2, Width: 8, FFN: 32,
+	Attn: kernels.Attn{Heads: 2, KVHeads: 2, HeadDim: 4}}
+
+func TestKVBlocks(t *testing.T) {
+	check := func(o options, context int, free int64, want int, says ...string) {
+		t.Helper()
+		o.blockSize = 16
+		got, err := kvBlocks(&o, context, tiny.KVBytesPerToken(kernels.BF16), free)
+		if len(says) == 0 {
+			require.NoError(t, err)
+			assert.Equal(t, want, got)
+			return
+		}
+		require.ErrorAs(t, err, &usageError{})
+		for _, s := range says {
+			assert.ErrorContains(t, err, s)
+		}
+	}
+	const block = 64 * 16
+	check(options{maxSeqs: 4}, 100, 1<<40, 4*7)                               // every sequence in full
+	check(options{maxSeqs: 4}, 100, 4*10*block, 10)                           // a quarter of the memory
+	check(options{maxSeqs: 4}, 100, 4*6*block, 0, "96 tokens", "100", "7168") // not one sequence
+	check(options{maxSeqs: 4, kvBytes: 9*block + 1}, 100, 0, 9)               // as asked, whatever is free
+	check(options{maxSeqs: 4, kvBytes: 6 * block}, 100, 1<<40, 0, "96 tokens", "7168", "--max-model-len")
+	check(options{maxSeqs: math.MaxInt32}, 100, math.MaxInt64, math.MaxInt32/16) // slots are 32-bit
+}
+
+func TestLimits(t *testing.T) {
+	o := options{model: "m", dtype: kernels.BF16, maxSeqs: 4, maxTokens: 8, blockSize: 16}
+	l, err := o.limits(tiny)
+	require.NoError(t, err)
+	assert.Equal(t, models.Limits{MaxModelLen: 100, MaxTokens: 8, MaxSeqs: 4, Blocks: 28, BlockSize: 16}, l)
+
+	o.maxModelLen = 101
+	_, err = o.limits(tiny)
+	require.ErrorAs(t, err, &usageError{})
+	assert.ErrorContains(t, err, "--max-model-len 101")
+	assert.ErrorContains(t, err, "100")
+
+	o.maxModelLen, o.maxTokens, o.maxSeqs = 0, math.MaxInt32, math.MaxInt32
+	_, err = o.limits(models.Spec{Vocab: 1 << 20, MaxPositions: 10, Layers: 1, Width: 1 << 16, FFN: 1 << 18,
+		Attn: kernels.Attn{Heads: 1, KVHeads: 1, HeadDim: 1}})
+	require.ErrorAs(t, err, &usageError{})
+	assert.ErrorContains(t, err, "--max-num-batched-tokens")
+}
+
+func TestCgroupMemory(t *testing.T) {
+	dir := t.TempDir()
+	_, _, ok := cgroupMemory(dir)
+	assert.False(t, ok, "no control group")
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	write("memory.max", "max\n")
+	write("memory.current", "100\n")
+	_, _, ok = cgroupMemory(dir)
+	assert.False(t, ok, "no limit")
+	write("memory.max", "4096\n")
+	limit, used, ok := cgroupMemory(dir)
+	require.True(t, ok)
+	assert.Equal(t, []int64{4096, 100}, []int64{limit, used})
+	free, err := freeMemory()
+	require.NoError(t, err)
+	assert.Positive(t, free)
+}
+
+func TestDefaults(t *testing.T) {
+	dir := t.TempDir()
+	var out bytes.Buffer
+	c := &console{w: &out}
+	o := options{genConfig: "auto"}
+	file := filepath.Join(dir, "generation_config.json")
+	check := func(text string, want api.Defaults, says string) {
+		t.Helper()
+		out.Reset()
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		got, err := o.defaults(weights.Location{Dir: dir}, c)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+		assert.Contains(t, out.String(), says)
+	}
+	plain := api.Defaults{Temperature: 1, TopP: 1}
+	got, err := o.defaults(weights.Location{Dir: dir}, c)
+	require.NoError(t, err)
+	assert.Equal(t, plain, got, "without a file")
+	check(`{"bos_token_id": 1}`, plain, "")
+	check(`{"temperature":0.6,"top_p":0.9,"top_k":50}`, api.Defaults{Temperature: 0.6, TopP: 0.9, TopK: 50}, "top_k 50")
+	check(`{"repetition_penalty":1.1,"temperature":null}`, plain, "NOT repetition_penalty")
+	for _, bad := range []string{`{"temperature":-1}`, `{"top_p":0}`, `{"top_p":"x"}`, `{`} {
+		require.NoError(t, os.WriteFile(file, []byte(bad), 0o600))
+		_, err := o.defaults(weights.Location{Dir: dir}, c)
+		require.ErrorContains(t, err, "generation_config.json", "for %s", bad)
+	}
+	o.genConfig = "vllm"
+	got, err = o.defaults(weights.Location{Dir: dir}, c)
+	require.NoError(t, err)
+	assert.Equal(t, plain, got, "unread")
+}
+
+func TestSeeds(t *testing.T) {
+	assert.Nil(t, (&options{}).seeds(), "random")
+	a, b := (&options{seed: 7, seedGiven: true}).seeds(), (&options{seed: 7, seedGiven: true}).seeds()
+	seen := map[uint64]bool{}
+	for range 1000 {
+		v := a()
+		require.Equal(t, v, b())
+		seen[v] = true
+	}
+	assert.Len(t, seen, 1000)
+}
+
+func TestUsageError(t *testing.T) {
+	var out bytes.Buffer
+	c := &console{w: &out}
+	assert.Equal(t, exitUsage, c.fail(usage("x")))
+	assert.Equal(t, exitFault, c.fail(errors.New("y")))
+	assert.Contains(t, out.String(), "serve: error: y")
+}
