@@ -1,6 +1,10 @@
 package engine
 
-import "servebench/serving/sample"
+import (
+	"fmt"
+
+	"servebench/serving/sample"
+)
 
 // Finish says why a request ended; "" while it runs.
 type Finish string
@@ -8,13 +12,13 @@ type Finish string
 // The reasons a request ends for.
 const (
 	FinishStop   Finish = "stop"   // a stop token was sampled
-	FinishLength Finish = "length" // MaxTokens or the model's context was reached
+	FinishLength Finish = "length" // MaxTokens was reached
 	FinishAbort  Finish = "abort"  // cancelled, or the engine shut down
 )
 
-// Request is one sequence to generate.
+// Request is one sequence to generate. Submit copies what it needs.
 type Request struct {
-	ID         string
+	ID         string  // for logs
 	Prompt     []int32 // at least one token id, each below the vocabulary's size
 	MaxTokens  int     // at least 1; Prompt plus MaxTokens must fit the context
 	MinTokens  int     // stop tokens are not sampled before that many output tokens
@@ -28,4 +32,33 @@ type Request struct {
 type Token struct {
 	ID     int32
 	Finish Finish
+}
+
+// validate returns what Submit refuses in a request of its own.
+func (r *Request) validate(vocab, maxLen int) error {
+	if len(r.Prompt) == 0 {
+		return ErrEmptyPrompt
+	}
+	for i, id := range r.Prompt {
+		if id < 0 || int(id) >= vocab {
+			return fmt.Errorf("%w: prompt token %d is %d, the vocabulary has %d", ErrBadToken, i, id, vocab)
+		}
+	}
+	for _, id := range r.StopTokens {
+		if id < 0 || int(id) >= vocab {
+			return fmt.Errorf("%w: stop token %d, the vocabulary has %d", ErrBadToken, id, vocab)
+		}
+	}
+	switch {
+	case r.MaxTokens < 1:
+		return fmt.Errorf("%w: max_tokens is %d, must be at least 1", ErrBadParams, r.MaxTokens)
+	case r.MinTokens < 0 || r.MinTokens > r.MaxTokens:
+		return fmt.Errorf("%w: min_tokens is %d, must be 0 to max_tokens, %d", ErrBadParams, r.MinTokens, r.MaxTokens)
+	case len(r.Prompt) > maxLen || r.MaxTokens > maxLen-len(r.Prompt):
+		return &TooLongError{Prompt: len(r.Prompt), MaxTokens: r.MaxTokens, Limit: maxLen}
+	}
+	if err := r.Sampling.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrBadParams, err)
+	}
+	return nil
 }

@@ -1,0 +1,32 @@
+// Package engine runs requests on a model with continuous batching: every step
+// computes what the running requests need next, whoever they are, and requests
+// join and leave between steps.
+//
+// One goroutine, locked to its thread, owns the scheduler and the device and
+// repeats:
+//
+//  1. intake    take the requests submitted and cancelled since the last step
+//  2. schedule  sched.Scheduler.Schedule picks the tokens to compute; with none,
+//     wait for a request
+//  3. forward   fill turns the batch into a kernels.Step, Model.Forward computes it
+//  4. sample    draw a token from every row of logits, on several cores when
+//     there are several rows
+//  5. emit      append it to its sequence, end those that are done and free
+//     their blocks, then wake the readers
+//
+// Submit and Stream are the other side, for any goroutine. A stream's tokens
+// are published in the memory of its own sequence, which has room for MaxTokens
+// from the start: nothing is queued and a slow reader holds up nobody.
+//
+// What a request generates depends on its prompt, parameters and seed. It is
+// the same alone and in any batch, with any chunk size, and after a preemption,
+// so far as Model.Forward computes a row independently of the others.
+//
+// # Faults
+//
+// A Forward that fails or panics ends the requests of its step with ErrForward.
+// The engine goes on: the next step is with other requests. After maxFaults
+// such steps in a row, or a panic of its own, the engine is dead: every
+// request ends with ErrDead, and Healthy says why. Logits that are not finite
+// end only the request that they belong to.
+package engine

@@ -1,0 +1,320 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"servebench/kernels"
+	"servebench/serving/sample"
+)
+
+// requests are 16 of every kind, from 1 to 40 tokens of prompt.
+func requests() (all []Request) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	for i := range 16 {
+		r := Request{
+			ID: fmt.Sprint(i), Prompt: make([]int32, 1+rng.IntN(40)), MaxTokens: 1 + rng.IntN(30),
+			Sampling: sample.Params{Temperature: 0.3 * float64(i%5), TopP: 1 - 0.1*float64(i%3), TopK: 20 * (i % 2), Seed: uint64(i)},
+		}
+		for j := range r.Prompt {
+			r.Prompt[j] = rng.Int32N(61)
+		}
+		if i%2 == 0 {
+			r.StopTokens = []int32{7, 19, 23, 50}
+			r.MinTokens = min(r.MaxTokens, 5*(i%4))
+			r.IgnoreEOS = i%8 == 0
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// TestOutputIsTheRequestsOwn is the engine's main promise: what a request
+// generates is what the reference generates for it alone, whatever the batch,
+// the chunk and block sizes, preemptions and the cancels of others.
+func TestOutputIsTheRequestsOwn(t *testing.T) {
+	const maxLen = 70
+	for _, c := range []struct {
+		name                                  string
+		maxTokens, maxSeqs, blocks, blockSize int
+		preempts                              bool
+	}{
+		{"one at a time", 1, 1, 70, 1, false},
+		{"all at once", 512, 16, 100, 16, false},
+		{"chunks of what is left of 17", 17, 16, 400, 3, false},
+		{"four rows, four sequences", 4, 4, 24, 16, false},
+		{"blocks run out", 64, 16, 14, 5, true},
+		{"blocks of one token run out", 33, 16, 90, 1, true},
+		{"one sequence fills the cache", 16, 16, 1, 70, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFake(maxLen, c.maxTokens, c.maxSeqs, c.blocks, c.blockSize)
+			e, err := newEngine(f, Config{SampleVocab: 59, SampleThreads: 3, Log: quiet})
+			require.NoError(t, err)
+			t.Cleanup(func() { stop(t, e, f) })
+			var readers sync.WaitGroup
+			for i, r := range requests() {
+				want := newFake(maxLen, 1, 1, 1, 1).reference(t, r, 59)
+				s := submit(t, e, r)
+				readers.Go(func() {
+					got, err := collect(s)
+					assert.NoErrorf(t, err, "for request %s", r.ID)
+					assert.Equalf(t, want, got, "for request %s", r.ID)
+				})
+				other := submit(t, e, greedy(30, int32(i), 3, 1)) // begins like nobody else
+				readers.Go(func() {
+					for range i % 7 {
+						if _, err := other.Next(context.Background()); err != nil {
+							break
+						}
+					}
+					other.Close()
+				})
+			}
+			go e.run() // only now, so that all of them are there from the start
+			readers.Wait()
+			require.Equal(t, c.preempts, e.Stats().Preemptions > 0, "preemptions: %d", e.Stats().Preemptions)
+		})
+	}
+}
+
+func TestFinish(t *testing.T) {
+	stop := func(r Request, ids ...int32) Request { r.StopTokens = ids; return r }
+	for name, c := range map[string]struct {
+		request Request
+		want    []Token
+	}{
+		"length":            {greedy(3, 4), []Token{{5, ""}, {6, ""}, {7, FinishLength}}},
+		"one token":         {greedy(1, 4), []Token{{5, FinishLength}}},
+		"stop":              {stop(greedy(9, 4), 6), []Token{{5, ""}, {6, FinishStop}}},
+		"stop at once":      {stop(greedy(9, 4), 6, 5), []Token{{5, FinishStop}}},
+		"stop and length":   {stop(greedy(2, 4), 6), []Token{{5, ""}, {6, FinishStop}}},
+		"stop is elsewhere": {stop(greedy(2, 4), 4), []Token{{5, ""}, {6, FinishLength}}},
+		"ignored": {
+			func() Request { r := stop(greedy(3, 4), 6); r.IgnoreEOS, r.MinTokens = true, 3; return r }(),
+			[]Token{{5, ""}, {6, ""}, {7, FinishLength}},
+		},
+		// 5 is banned: of equals, the lowest id.
+		"min tokens": {
+			func() Request { r := stop(greedy(9, 4), 5, 2); r.MinTokens = 2; return r }(),
+			[]Token{{0, ""}, {1, ""}, {2, FinishStop}},
+		},
+		"min tokens is max tokens": {
+			func() Request { r := stop(greedy(2, 4), 0, 5); r.MinTokens = 2; return r }(),
+			[]Token{{1, ""}, {2, FinishLength}},
+		},
+	} {
+		f := newFake(32, 8, 2, 8, 4)
+		f.next = counting
+		got, err := collect(submit(t, start(t, f, Config{}), c.request))
+		require.NoErrorf(t, err, "for %s", name)
+		require.Equalf(t, c.want, got, "for %s", name)
+	}
+}
+
+func TestIdsBeyondTheTokenizer(t *testing.T) {
+	f := newFake(40, 8, 2, 20, 4)
+	f.next = func(_ []int32, logits []float32) {
+		for i := range logits {
+			logits[i] = float32(i)
+		}
+	}
+	got, err := collect(submit(t, start(t, f, Config{SampleVocab: 50}), greedy(3, 60)))
+	require.NoError(t, err)
+	require.Equal(t, []Token{{49, ""}, {49, ""}, {49, FinishLength}}, got)
+}
+
+func TestSubmitRefuses(t *testing.T) {
+	f := newFake(32, 8, 2, 5, 4)
+	e := start(t, f, Config{})
+	require.Equal(t, 20, e.MaxModelLen(), "the cache is smaller than the context")
+	with := func(change func(*Request)) Request {
+		r := greedy(4, 1, 2, 3)
+		change(&r)
+		return r
+	}
+	for name, c := range map[string]struct {
+		request Request
+		want    error
+		says    []string
+	}{
+		"empty prompt":    {greedy(4), ErrEmptyPrompt, nil},
+		"negative id":     {greedy(4, 1, -1), ErrBadToken, []string{"prompt token 1 is -1", "61"}},
+		"id too large":    {greedy(4, 61), ErrBadToken, []string{"61"}},
+		"stop id":         {with(func(r *Request) { r.StopTokens = []int32{99} }), ErrBadToken, []string{"stop token 99"}},
+		"no output":       {greedy(0, 1), ErrBadParams, []string{"max_tokens is 0"}},
+		"negative output": {greedy(-5, 1), ErrBadParams, []string{"max_tokens is -5"}},
+		"negative min":    {with(func(r *Request) { r.MinTokens = -1 }), ErrBadParams, []string{"min_tokens is -1"}},
+		"min over max":    {with(func(r *Request) { r.MinTokens = 5 }), ErrBadParams, []string{"min_tokens is 5", "4"}},
+		"temperature":     {with(func(r *Request) { r.Sampling.Temperature = math.NaN() }), ErrBadParams, []string{"temperature is NaN"}},
+		"top_p":           {with(func(r *Request) { r.Sampling.TopP = 0 }), ErrBadParams, []string{"top_p is 0"}},
+		"too long":        {greedy(18, 1, 2, 3), ErrTooLong, []string{"20", "3", "18"}},
+		"prompt too long": {greedy(1, make([]int32, 21)...), ErrTooLong, []string{"20", "21"}},
+		"overflow":        {greedy(math.MaxInt, 1, 2), ErrTooLong, []string{"20"}},
+	} {
+		_, err := e.Submit(context.Background(), c.request)
+		require.ErrorIsf(t, err, c.want, "for %s", name)
+		for _, s := range c.says {
+			require.ErrorContainsf(t, err, s, "for %s", name)
+		}
+	}
+	var long *TooLongError
+	_, err := e.Submit(context.Background(), greedy(18, 1, 2, 3))
+	require.True(t, errors.As(err, &long))
+	require.Equal(t, TooLongError{Prompt: 3, MaxTokens: 18, Limit: 20}, *long)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = e.Submit(ctx, greedy(1, 1))
+	require.ErrorIs(t, err, context.Canceled)
+
+	got, err := collect(submit(t, e, greedy(17, 1, 2, 3))) // exactly the context
+	require.NoError(t, err)
+	require.Len(t, got, 17)
+}
+
+// TestSubmitCopies holds that the caller may reuse the slices of a request.
+func TestSubmitCopies(t *testing.T) {
+	f := newFake(32, 8, 2, 8, 4)
+	f.next = counting
+	e := manual(t, f, Config{})
+	r := greedy(3, 4)
+	r.StopTokens = []int32{6}
+	s := submit(t, e, r)
+	r.Prompt[0], r.StopTokens[0] = 9, 5
+	for e.turn() == stepped {
+	}
+	got, err := collect(s)
+	require.NoError(t, err)
+	require.Equal(t, []Token{{5, ""}, {6, FinishStop}}, got)
+}
+
+func TestNewRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		model *fake
+		cfg   Config
+		says  string
+	}{
+		"more rows than the model's":   {newFake(32, 8, 2, 8, 4), Config{MaxTokens: 9}, "--max-num-batched-tokens is 9, must be 1 to 8"},
+		"more sequences":               {newFake(32, 8, 2, 8, 4), Config{MaxSeqs: 3}, "--max-num-seqs is 3, must be 1 to 2"},
+		"negative":                     {newFake(32, 8, 2, 8, 4), Config{MaxWaiting: -1}, "MaxWaiting is -1"},
+		"a larger tokenizer":           {newFake(32, 8, 2, 8, 4), Config{SampleVocab: 62}, "must be 1 to 61"},
+		"fewer rows than sequences":    {newFake(32, 8, 2, 8, 4), Config{MaxTokens: 1}, "--max-num-batched-tokens is 1, below --max-num-seqs, 2"},
+		"a model made without a cache": {newFake(32, 8, 2, 0, 4), Config{}, "0 blocks"},
+	} {
+		_, err := New(c.model, c.cfg)
+		require.ErrorContainsf(t, err, c.says, "for %s", name)
+	}
+}
+
+func TestOverload(t *testing.T) {
+	f := newFake(32, 4, 2, 8, 4)
+	e := manual(t, f, Config{MaxWaiting: 3})
+	var all []*Stream
+	for range 3 {
+		all = append(all, submit(t, e, greedy(2, 1, 2)))
+	}
+	_, err := e.Submit(context.Background(), greedy(2, 1, 2))
+	require.ErrorIs(t, err, ErrOverloaded)
+	require.ErrorContains(t, err, "3 of at most 3")
+	require.Equal(t, 3, e.Stats().Waiting)
+	require.NoError(t, e.Healthy(), "an overloaded engine is a healthy one")
+	require.Equal(t, stepped, e.turn()) // two of them run, one waits
+	require.Equal(t, 2, e.Stats().Running)
+	require.Equal(t, 1, e.Stats().Waiting)
+	for range 2 {
+		all = append(all, submit(t, e, greedy(2, 1, 2)))
+	}
+	_, err = e.Submit(context.Background(), greedy(2, 1, 2))
+	require.ErrorIs(t, err, ErrOverloaded)
+	for e.turn() == stepped {
+	}
+	for _, s := range all {
+		got, err := collect(s)
+		require.NoError(t, err)
+		require.Len(t, got, 2)
+	}
+}
+
+func TestStats(t *testing.T) {
+	f := newFake(32, 8, 4, 8, 4)
+	f.next = counting
+	e := manual(t, f, Config{})
+	stop := greedy(9, 1, 2, 3, 4, 5)
+	stop.StopTokens = []int32{7}
+	submit(t, e, stop)
+	submit(t, e, greedy(3, 1, 2, 3, 4, 5, 6, 7))
+	submit(t, e, greedy(1, 5)).Close()
+	require.Equal(t, Stats{Waiting: 3, KVBlocks: 8}, e.Stats())
+	for i, want := range []Stats{
+		{Running: 2, KVBlocksUsed: 4, Steps: 1, PromptTokens: 5, OutputTokens: 1},
+		{Running: 1, KVBlocksUsed: 2, Steps: 2, PromptTokens: 12, OutputTokens: 3, StopFinishes: 1},
+		{Running: 1, KVBlocksUsed: 2, Steps: 3, PromptTokens: 12, OutputTokens: 4, StopFinishes: 1},
+		{Steps: 4, PromptTokens: 12, OutputTokens: 5, StopFinishes: 1, LengthFinishes: 1},
+	} {
+		want.KVBlocks, want.AbortFinishes = 8, 1
+		require.Equal(t, stepped, e.turn())
+		require.Equalf(t, want, e.Stats(), "after step %d", i+1)
+	}
+	require.Equal(t, idle, e.turn())
+}
+
+// TestDecodeAllocatesNothing measures steps of the scheduler, the engine and
+// two sampling threads. The sequences are long enough not to end in it.
+func TestDecodeAllocatesNothing(t *testing.T) {
+	e := steady(t, 16)
+	require.Zero(t, testing.AllocsPerRun(500, func() {
+		if e.turn() != stepped {
+			t.Fatal("no step")
+		}
+	}))
+	require.Equal(t, 16, e.Stats().Running)
+}
+
+// steady is an engine with n sequences that decode and a model that costs nothing.
+func steady(t testing.TB, n int) *Engine {
+	f := newFake(1<<14, 16*n, n, n<<10, 16)
+	f.next = func(_ []int32, logits []float32) { clear(logits) }
+	e := manual(t, f, Config{SampleThreads: 2})
+	e.model = instant{f}
+	for i := range n {
+		r := greedy(1<<14-3, 1, 2, int32(i))
+		r.Sampling.Temperature, r.Sampling.TopP = float64(i%2), 0.9
+		submit(t, e, r)
+	}
+	require.Equal(t, stepped, e.turn())
+	require.Equal(t, stepped, e.turn())
+	return e
+}
+
+// instant leaves out the fake's checks, which read every history.
+type instant struct{ *fake }
+
+func (instant) Forward(_ *kernels.Step, logits []float32) error {
+	clear(logits)
+	return nil
+}
+
+func BenchmarkDecodeStep(b *testing.B) {
+	for _, n := range []int{1, 16} {
+		b.Run(fmt.Sprintf("seqs=%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			e := steady(b, n)
+			for b.Loop() {
+				if e.turn() != stepped || e.Stats().OutputTokens > uint64(n)*16000 {
+					b.StopTimer()
+					e = steady(b, n)
+					b.StartTimer()
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,221 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"servebench/kernels"
+	"servebench/serving/sample"
+)
+
+// cell is what a fake's cache holds in a slot.
+type cell struct{ token, position int32 }
+
+// fake is a model that remembers which token was written to which slot and
+// computes logits from what it reads back through the block table. A step that
+// contradicts itself, or a slot that holds another token than the sequence's,
+// ends up in its errors or in a wrong token.
+type fake struct {
+	vocab, maxLen, maxTokens, maxSeqs int
+	shape                             kernels.KVShape
+	// next fills a row of logits for what follows a history; hashed by default.
+	next func(history []int32, logits []float32)
+	// before runs at the start of every Forward.
+	before func(step *kernels.Step) error
+
+	cells   []cell
+	history []int32
+	mu      sync.Mutex
+	broken  error // first contradiction
+}
+
+func newFake(maxLen, maxTokens, maxSeqs, blocks, blockSize int) *fake {
+	f := &fake{
+		vocab: 61, maxLen: maxLen, maxTokens: maxTokens, maxSeqs: maxSeqs, next: hashed,
+		shape:   kernels.KVShape{Layers: 1, Blocks: blocks, BlockSize: blockSize, KVHeads: 1, HeadDim: 2},
+		cells:   make([]cell, blocks*blockSize),
+		history: make([]int32, 0, maxLen),
+	}
+	for i := range f.cells {
+		f.cells[i].position = -1
+	}
+	return f
+}
+
+func (f *fake) VocabSize() int           { return f.vocab }
+func (f *fake) MaxModelLen() int         { return f.maxLen }
+func (f *fake) MaxTokens() int           { return f.maxTokens }
+func (f *fake) MaxSeqs() int             { return f.maxSeqs }
+func (f *fake) KVShape() kernels.KVShape { return f.shape }
+
+// hashed makes the logits of a row depend on every token before it.
+func hashed(history []int32, logits []float32) {
+	h := uint64(14695981039346656037)
+	for _, t := range history {
+		h = (h ^ uint64(t)) * 1099511628211
+	}
+	for i := range logits {
+		x := (h + uint64(i)) * 0x9E3779B97F4A7C15
+		x = (x ^ x>>29) * 0xBF58476D1CE4E5B9
+		logits[i] = float32(x>>40) / (1 << 21) // 0 to 8
+	}
+}
+
+// counting makes token n+1 follow n.
+func counting(history []int32, logits []float32) {
+	clear(logits)
+	logits[(int(history[len(history)-1])+1)%len(logits)] = 10
+}
+
+func (f *fake) Forward(s *kernels.Step, logits []float32) error {
+	if f.before != nil {
+		if err := f.before(s); err != nil {
+			return err
+		}
+	}
+	if err := f.forward(s, logits); err != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.broken = errors.Join(f.broken, err)
+		return err
+	}
+	return nil
+}
+
+func (f *fake) forward(s *kernels.Step, logits []float32) error {
+	if err := errors.Join(s.Check(), s.CheckTokens(f.vocab), s.CheckPositions(f.maxLen), s.CheckKV(f.shape)); err != nil {
+		return err
+	}
+	if len(s.Tokens) > f.maxTokens || len(s.Lens) > f.maxSeqs || len(logits) != len(s.Out)*f.vocab {
+		return fmt.Errorf("%d rows, %d sequences, %d logits for %d", len(s.Tokens), len(s.Lens), len(logits), len(s.Out))
+	}
+	size := int32(f.shape.BlockSize)
+	for q, n := range s.Lens { // blocks are nobody else's
+		for i := range (n + size - 1) / size {
+			b := s.Blocks[q*s.MaxBlocks+int(i)]
+			for r := range q {
+				for j := range (s.Lens[r] + size - 1) / size {
+					if s.Blocks[r*s.MaxBlocks+int(j)] == b {
+						return fmt.Errorf("sequences %d and %d of the step share block %d", r, q, b)
+					}
+				}
+			}
+		}
+	}
+	for t, slot := range s.Slots {
+		f.cells[slot] = cell{s.Tokens[t], s.Positions[t]}
+	}
+	q := 0
+	for i, out := range s.Out {
+		for s.Starts[q+1] <= out {
+			q++
+		}
+		if out != s.Starts[q+1]-1 {
+			return fmt.Errorf("logits of row %d are wanted, sequence %d ends at row %d", out, q, s.Starts[q+1]-1)
+		}
+		f.history = f.history[:0]
+		for p := range s.Lens[q] {
+			c := f.cells[s.Blocks[q*s.MaxBlocks+int(p/size)]*size+p%size]
+			if c.position != p {
+				return fmt.Errorf("the slot of position %d holds position %d", p, c.position)
+			}
+			f.history = append(f.history, c.token)
+		}
+		f.next(f.history, logits[i*f.vocab:(i+1)*f.vocab])
+	}
+	return nil
+}
+
+// reference generates a request's output with no engine, cache or batch.
+func (f *fake) reference(t testing.TB, r Request, vocab int) (out []Token) {
+	history := append([]int32(nil), r.Prompt...)
+	logits := make([]float32, f.vocab)
+	var s sample.Sampler
+	for i := range r.MaxTokens {
+		f.next(history, logits)
+		d := sample.Draw{Params: r.Sampling, Index: i, Vocab: vocab}
+		if i < r.MinTokens && !r.IgnoreEOS {
+			d.Banned = r.StopTokens
+		}
+		id, err := s.Sample(logits, d)
+		require.NoError(t, err)
+		history = append(history, id)
+		out = append(out, Token{ID: id})
+		for _, stop := range r.StopTokens {
+			if id == stop && !r.IgnoreEOS {
+				out[i].Finish = FinishStop
+				return out
+			}
+		}
+	}
+	out[len(out)-1].Finish = FinishLength
+	return out
+}
+
+// quiet drops the log of faults that a test makes on purpose.
+var quiet = slog.New(slog.DiscardHandler)
+
+// start runs an engine until the test ends, and then holds that the scheduler's
+// accounts are right, every block is free and no step was wrong.
+func start(t *testing.T, f *fake, cfg Config) *Engine {
+	t.Helper()
+	cfg.Log = quiet
+	e, err := New(f, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { stop(t, e, f) })
+	return e
+}
+
+// manual makes an engine whose turns the test takes itself.
+func manual(t testing.TB, f *fake, cfg Config) *Engine {
+	t.Helper()
+	cfg.Log = quiet
+	e, err := newEngine(f, cfg)
+	require.NoError(t, err)
+	t.Cleanup(e.samplers.close)
+	return e
+}
+
+func stop(t *testing.T, e *Engine, f *fake) {
+	t.Helper()
+	require.NoError(t, e.Close(context.Background()))
+	require.NoError(t, e.sched.Check())
+	require.Zero(t, e.Stats().KVBlocksUsed, "blocks were not returned")
+	require.Empty(t, e.live)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	require.NoError(t, f.broken)
+}
+
+func submit(t testing.TB, e *Engine, r Request) *Stream {
+	t.Helper()
+	s, err := e.Submit(context.Background(), r)
+	require.NoError(t, err)
+	return s
+}
+
+// collect reads a stream to its end.
+func collect(s *Stream) (out []Token, err error) {
+	for {
+		tok, err := s.Next(context.Background())
+		if err == io.EOF {
+			return out, nil
+		}
+		if err != nil {
+			return out, err
+		}
+		out = append(out, tok)
+	}
+}
+
+// greedy is a request for n tokens after a prompt.
+func greedy(n int, prompt ...int32) Request {
+	return Request{Prompt: prompt, MaxTokens: n, Sampling: sample.Params{TopP: 1}}
+}
