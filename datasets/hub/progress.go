@@ -28,8 +28,23 @@ func (c *Client) log() io.Writer {
 func (c *Client) note(format string, args ...any) {
 	logging.Lock()
 	defer logging.Unlock()
-	_, _ = fmt.Fprintf(c.log(), "hub: "+format+"\n", args...)
+	start := ""
+	if c.terminal() != nil {
+		start = "\r\x1b[K" // where a bar may stand; it draws itself anew
+	}
+	_, _ = fmt.Fprintf(c.log(), start+"hub: "+format+"\n", args...)
 }
+
+// terminal returns the log if it is one, else nil.
+func (c *Client) terminal() *os.File {
+	if f, ok := c.log().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
+}
+
+// worthShowing is the size from which a download is shown.
+const worthShowing = 1 << 20
 
 // meter shows how far a download is: a bar on a terminal, else a line now and then.
 type meter struct {
@@ -44,11 +59,14 @@ type meter struct {
 
 func (c *Client) meter(name string, size, have int64) *meter {
 	m := &meter{client: c, name: name, size: size, have: have, begin: time.Now(), last: time.Now()}
-	if f, ok := c.log().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if size < worthShowing {
+		return m
+	}
+	if f := c.terminal(); f != nil {
 		m.bar = progressbar.NewOptions64(size, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(name),
 			progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionFullWidth())
 		_ = m.bar.Set64(have)
-	} else if size >= 1<<20 {
+	} else {
 		c.note("%s: %s of %s to download", name, megabytes(size-have), megabytes(size))
 	}
 	return m
@@ -74,7 +92,7 @@ func (m *meter) stop() {
 		defer logging.Unlock()
 		_ = m.bar.Exit()
 		_, _ = fmt.Fprintln(m.client.log())
-	} else if m.size >= 1<<20 && m.have == m.size {
+	} else if m.size >= worthShowing && m.have == m.size {
 		m.client.note("%s: done, %s in %v", m.name, megabytes(m.fetched), time.Since(m.begin).Round(time.Second/10))
 	}
 }
