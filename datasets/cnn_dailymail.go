@@ -2,9 +2,9 @@ package datasets
 
 // CNNDailyMail is a row of abisee/cnn_dailymail 3.0.0: a news article.
 type CNNDailyMail struct {
-	Article    string `json:"article" parquet:"article,optional"`
-	Highlights string `json:"highlights" parquet:"highlights,optional"`
-	ID         string `json:"id" parquet:"id,optional"`
+	Article    string `json:"article"`
+	Highlights string `json:"highlights"`
+	ID         string `json:"id"`
 }
 
 // summarize follows the article, so that prompts have no common beginning that

@@ -129,7 +129,7 @@ func jsonRows[R any](name string, r io.Reader, required []string) iter.Seq2[loca
 		lines := bufio.NewScanner(r)
 		lines.Buffer(make([]byte, 0, 64<<10), maxLine)
 		n := 0
-		for lines.Scan() {
+		for lines.Scan() && lines.Err() == nil { // a reader that fails leaves half a line
 			n++
 			line := bytes.TrimSpace(lines.Bytes())
 			if len(line) == 0 {
@@ -196,7 +196,7 @@ const maxNames = 20
 
 // missingField names the field that is not there and those that are, which
 // often tells which other dataset the file is of.
-func missingField[V any](path string, have map[string]V) error {
+func missingField(path string, have map[string]json.RawMessage) error {
 	names := make([]string, 0, len(have))
 	for name := range have {
 		names = append(names, name)

@@ -8,11 +8,11 @@ import (
 
 // HumanEval is a row of openai/openai_humaneval: a function to write.
 type HumanEval struct {
-	TaskID            string `json:"task_id" parquet:"task_id,optional"`
-	Prompt            string `json:"prompt" parquet:"prompt,optional"` // imports, helpers, signature, docstring
-	CanonicalSolution string `json:"canonical_solution" parquet:"canonical_solution,optional"`
-	Test              string `json:"test" parquet:"test,optional"`
-	EntryPoint        string `json:"entry_point" parquet:"entry_point,optional"` // the function's name
+	TaskID            string `json:"task_id"`
+	Prompt            string `json:"prompt"` // imports, helpers, signature, docstring
+	CanonicalSolution string `json:"canonical_solution"`
+	Test              string `json:"test"`
+	EntryPoint        string `json:"entry_point"` // the function's name
 }
 
 var humanEval = Dataset{

@@ -11,41 +11,41 @@ import (
 // TriviaQA is a row of mandarjoshi/trivia_qa rc.nocontext: a question without
 // its evidence, whose lists are empty in this configuration.
 type TriviaQA struct {
-	Question       string         `json:"question" parquet:"question,optional"`
-	QuestionID     string         `json:"question_id" parquet:"question_id,optional"`
-	QuestionSource string         `json:"question_source" parquet:"question_source,optional"`
-	EntityPages    EntityPages    `json:"entity_pages" parquet:"entity_pages,optional"`
-	SearchResults  SearchResults  `json:"search_results" parquet:"search_results,optional"`
-	Answer         TriviaQAAnswer `json:"answer" parquet:"answer,optional"`
+	Question       string         `json:"question"`
+	QuestionID     string         `json:"question_id"`
+	QuestionSource string         `json:"question_source"`
+	EntityPages    EntityPages    `json:"entity_pages"`
+	SearchResults  SearchResults  `json:"search_results"`
+	Answer         TriviaQAAnswer `json:"answer"`
 }
 
 // EntityPages are the Wikipedia pages of the entities; the lists are parallel.
 type EntityPages struct {
-	DocSource   []string `json:"doc_source" parquet:"doc_source,optional,list" parquet-element:",optional"`
-	Filename    []string `json:"filename" parquet:"filename,optional,list" parquet-element:",optional"`
-	Title       []string `json:"title" parquet:"title,optional,list" parquet-element:",optional"`
-	WikiContext []string `json:"wiki_context" parquet:"wiki_context,optional,list" parquet-element:",optional"`
+	DocSource   []string `json:"doc_source"`
+	Filename    []string `json:"filename"`
+	Title       []string `json:"title"`
+	WikiContext []string `json:"wiki_context"`
 }
 
 // SearchResults are pages found by a search; the lists are parallel.
 type SearchResults struct {
-	Description   []string `json:"description" parquet:"description,optional,list" parquet-element:",optional"`
-	Filename      []string `json:"filename" parquet:"filename,optional,list" parquet-element:",optional"`
-	Rank          []int32  `json:"rank" parquet:"rank,optional,list" parquet-element:",optional"`
-	Title         []string `json:"title" parquet:"title,optional,list" parquet-element:",optional"`
-	URL           []string `json:"url" parquet:"url,optional,list" parquet-element:",optional"`
-	SearchContext []string `json:"search_context" parquet:"search_context,optional,list" parquet-element:",optional"`
+	Description   []string `json:"description"`
+	Filename      []string `json:"filename"`
+	Rank          []int32  `json:"rank"`
+	Title         []string `json:"title"`
+	URL           []string `json:"url"`
+	SearchContext []string `json:"search_context"`
 }
 
 // TriviaQAAnswer is the answer and the forms it is also accepted in.
 type TriviaQAAnswer struct {
-	Aliases                         []string `json:"aliases" parquet:"aliases,optional,list" parquet-element:",optional"`
-	NormalizedAliases               []string `json:"normalized_aliases" parquet:"normalized_aliases,optional,list" parquet-element:",optional"`
-	MatchedWikiEntityName           string   `json:"matched_wiki_entity_name" parquet:"matched_wiki_entity_name,optional"`
-	NormalizedMatchedWikiEntityName string   `json:"normalized_matched_wiki_entity_name" parquet:"normalized_matched_wiki_entity_name,optional"`
-	NormalizedValue                 string   `json:"normalized_value" parquet:"normalized_value,optional"`
-	Type                            string   `json:"type" parquet:"type,optional"`
-	Value                           string   `json:"value" parquet:"value,optional"`
+	Aliases                         []string `json:"aliases"`
+	NormalizedAliases               []string `json:"normalized_aliases"`
+	MatchedWikiEntityName           string   `json:"matched_wiki_entity_name"`
+	NormalizedMatchedWikiEntityName string   `json:"normalized_matched_wiki_entity_name"`
+	NormalizedValue                 string   `json:"normalized_value"`
+	Type                            string   `json:"type"`
+	Value                           string   `json:"value"`
 }
 
 var triviaQA = Dataset{

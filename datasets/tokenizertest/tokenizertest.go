@@ -5,17 +5,20 @@
 //     process was started as the program.
 //  2. A test calls Use, which points the environment at the test binary and
 //     says how the program shall behave.
+//
+// Local is the same tokenizer without a process.
 package tokenizertest
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"os"
-	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"servebench/datasets"
 )
@@ -61,21 +64,48 @@ func Main() {
 	}
 }
 
-var piece = regexp.MustCompile(`[A-Za-z]{1,6}|[0-9]{1,3}|\s+|[^\sA-Za-z0-9]`)
+// pieceLen is the longest run of letters that is one token, about what a
+// vocabulary of a few thousand tokens has for English.
+const pieceLen = 6
 
-// Encode is the program's tokenizer: runs of letters, digits and white space,
-// hashed. It has a begin-of-text token, 0, counted as special.
+// Encode is the program's tokenizer: short runs of letters, runs of white
+// space, and single bytes of anything else, hashed. A run of letters takes the
+// one space before it along. Token 0 begins a text and counts as special.
 func Encode(text string, special bool) []int32 {
 	ids := []int32{}
 	if special {
 		ids = append(ids, 0)
 	}
-	for _, p := range piece.FindAllString(text, -1) {
+	for i := 0; i < len(text); {
+		start := i
+		if text[i] == ' ' && i+1 < len(text) && kind(text[i+1]) != blank {
+			i++
+		}
+		k := kind(text[i])
+		for i++; i < len(text) && k != other && kind(text[i]) == k && (k == blank || i-start < pieceLen); i++ {
+		}
 		h := fnv.New32a()
-		h.Write([]byte(p))
+		h.Write([]byte(text[start:i]))
 		ids = append(ids, int32(1+h.Sum32()%(Vocabulary-1)))
 	}
 	return ids
+}
+
+const (
+	other = iota
+	letter
+	blank
+)
+
+func kind(c byte) int {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return letter
+	case c == ' ', c == '\n', c == '\t':
+		return blank
+	default:
+		return other
+	}
 }
 
 // Render is the program's chat template.
@@ -87,11 +117,47 @@ func Render(messages []datasets.Message) string {
 	return b.String() + "<assistant>"
 }
 
+// sleep is how the program hangs: for longer than a test, but not for ever.
+func sleep() {
+	time.Sleep(2 * time.Minute)
+	os.Exit(4)
+}
+
+// Local is the program's tokenizer without the program.
+type Local struct{}
+
+// Count implements datasets.Tokenizer.
+func (Local) Count(_ context.Context, texts []string, special bool) ([]int, error) {
+	n := make([]int, len(texts))
+	for i, text := range texts {
+		n[i] = len(Encode(text, special))
+	}
+	return n, nil
+}
+
+// Encode implements datasets.Tokenizer.
+func (Local) Encode(_ context.Context, texts []string, special bool) ([][]int32, error) {
+	ids := make([][]int32, len(texts))
+	for i, text := range texts {
+		ids[i] = Encode(text, special)
+	}
+	return ids, nil
+}
+
+// CountChat implements datasets.Tokenizer.
+func (Local) CountChat(_ context.Context, conversations [][]datasets.Message) ([]int, error) {
+	n := make([]int, len(conversations))
+	for i, c := range conversations {
+		n[i] = len(Encode(Render(c), false))
+	}
+	return n, nil
+}
+
 func serve(b Behaviour) {
 	out := json.NewEncoder(os.Stdout)
 	switch b {
 	case Silent:
-		select {}
+		sleep()
 	case NotReady:
 		_ = out.Encode(map[string]any{"error": "no tokenizer in " + os.Args[2]})
 		os.Exit(1)
@@ -103,7 +169,7 @@ func serve(b Behaviour) {
 		answer(b, in.Bytes(), out)
 	}
 	if b == Stubborn {
-		select {}
+		sleep()
 	}
 }
 
@@ -129,7 +195,7 @@ func answer(b Behaviour, line []byte, out *json.Encoder) {
 		fmt.Fprintln(os.Stderr, "out of luck")
 		os.Exit(3)
 	case Hang:
-		select {}
+		sleep()
 	case Garbage:
 		fmt.Println("Segmentation fault")
 		return
