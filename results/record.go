@@ -1,7 +1,6 @@
 package results
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -103,8 +102,11 @@ var ErrorClasses = []string{
 	ClassStreamError, ClassBadJSON, ClassNoTokens, ClassServerDied, ClassCanceled,
 }
 
+// maxCount is above any count of tokens or requests; sums of such counts do not overflow.
+const maxCount = 1<<31 - 1
+
 // Check returns what is wrong with a record, if anything: times that run
-// backwards, negative counts, a completed request without times or chunks, an
+// backwards, negative or absurd counts, a completed request without times or chunks, an
 // error that is not in ErrorClasses. Only checked records give figures.
 func (r *Request) Check() error {
 	if r.Case.Mode != ModeSync && r.Case.Mode != ModeStream {
@@ -113,8 +115,10 @@ func (r *Request) Check() error {
 	if r.Error != "" && !slices.Contains(ErrorClasses, r.Error) {
 		return fmt.Errorf("error class %q is not one of %s", r.Error, strings.Join(ErrorClasses, ", "))
 	}
-	if r.Repeat < 0 || r.Index < 0 || r.PromptTokens < 0 || r.OutputTokens < 0 || r.PreparedTokens < 0 || r.RecountedTokens < -1 {
-		return errors.New("a count is negative")
+	for _, n := range []int{r.Case.Parallel, r.Repeat, r.Index, r.PromptTokens, r.OutputTokens, r.PreparedTokens, r.RecountedTokens + 1} {
+		if n < 0 || n > maxCount {
+			return fmt.Errorf("a count is %d", n)
+		}
 	}
 	if r.Scheduled < 0 || r.Sent < 0 || (r.Sent > 0 && r.Sent < r.Scheduled) {
 		return fmt.Errorf("sent at %v, scheduled at %v", r.Sent, r.Scheduled)
@@ -131,7 +135,7 @@ func (r *Request) checkChunks() error {
 		if c.At < before || c.At == 0 || c.End < 0 {
 			return fmt.Errorf("chunk %d arrived at %v to %v, after an event at %v", i, c.At, c.End, before)
 		}
-		if c.Bytes < 0 || c.Tokens < 0 {
+		if c.Bytes < 0 || c.Tokens < 0 || c.Tokens > maxCount {
 			return fmt.Errorf("chunk %d has %d bytes and %d tokens", i, c.Bytes, c.Tokens)
 		}
 		before = c.At

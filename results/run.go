@@ -361,7 +361,8 @@ func (r *Run) copyCSV() error {
 
 // AddServer writes a server into environment.json, once for each framework
 // and model. On a run that was opened again it returns ErrMismatch if the
-// server is not the one that the earlier cases were measured on.
+// server is not the one that the earlier cases were measured on: a new run has
+// to be created then.
 func (r *Run) AddServer(s Server) error {
 	s.Command = redactArgs(s.Command)
 	r.mu.Lock()

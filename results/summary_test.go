@@ -2,6 +2,7 @@ package results
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -311,6 +312,10 @@ func TestCheck(t *testing.T) {
 		"negative end":     func(r *Request) { r.Chunks[1].End = -1 },
 		"negative bytes":   func(r *Request) { r.Chunks[1].Bytes = -1 },
 		"negative tokens":  func(r *Request) { r.OutputTokens = -1 },
+		"absurd tokens":    func(r *Request) { r.OutputTokens = 1 << 40 },
+		"absurd recount":   func(r *Request) { r.RecountedTokens = math.MaxInt },
+		"absurd chunk":     func(r *Request) { r.Chunks[0].Tokens = 1 << 40 },
+		"parallel":         func(r *Request) { r.Case.Parallel = -1 },
 		"recount":          func(r *Request) { r.RecountedTokens = -2 },
 	} {
 		r := stream(0, 100*ms, 110*ms)

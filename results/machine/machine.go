@@ -37,7 +37,7 @@ type Machine struct {
 	OS             string `json:"os"` // name and version
 	Kernel         string `json:"kernel,omitempty"`
 	Container      string `json:"container,omitempty"`      // docker, podman, kubernetes, lxc …
-	Virtualization string `json:"virtualization,omitempty"` // kvm, xen …, of a guest
+	Virtualization string `json:"virtualization,omitempty"` // of a guest: what its hypervisor calls itself
 	Load           *Load  `json:"load,omitempty"`
 }
 
@@ -124,11 +124,11 @@ func (m *Machine) system(ctx context.Context, warn func(string, error)) {
 	}
 	m.Kernel, err = host.KernelVersionWithContext(ctx)
 	warn("kernel", err)
-	// An empty answer is an answer: most machines are none.
-	if system, role, err := host.VirtualizationWithContext(ctx); err == nil && role == "guest" {
-		m.Virtualization = system
-	} else if cpuid.CPU.VM() {
-		m.Virtualization = "hypervisor"
+	if cpuid.CPU.VM() {
+		m.Virtualization = cpuid.CPU.HypervisorVendorString
+		if m.Virtualization == "" {
+			m.Virtualization = "unknown"
+		}
 	}
 }
 
