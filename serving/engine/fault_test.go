@@ -298,3 +298,38 @@ func TestStress(t *testing.T) {
 	t.Logf("%+v", st)
 	require.Zero(t, st.Failures)
 }
+
+// TestCancelAfterTheEnd changes nothing, and Submit's context is let go.
+func TestCancelAfterTheEnd(t *testing.T) {
+	f := newFake(32, 8, 2, 8, 4)
+	f.next = counting
+	e := manual(t, f, Config{})
+	s := submit(t, e, greedy(1, 4))
+	require.Equal(t, stepped, e.turn())
+	s.Close()
+	require.Equal(t, idle, e.turn())
+	require.Zero(t, e.Stats().AbortFinishes)
+	require.False(t, s.unwatch(), "the context is still watched")
+	got, err := collect(s)
+	require.NoError(t, err)
+	require.Equal(t, []Token{{5, FinishLength}}, got)
+}
+
+// TestFaultsInARow holds that faults with good steps between them kill nothing.
+func TestFaultsInARow(t *testing.T) {
+	f := newFake(32, 8, 2, 8, 4)
+	e := manual(t, f, Config{})
+	fail := false
+	f.before = func(*kernels.Step) error {
+		if fail {
+			return errors.New("now and then")
+		}
+		return nil
+	}
+	for range 3 * maxFaults {
+		fail = !fail
+		submit(t, e, greedy(1, 1))
+		require.Equal(t, stepped, e.turn())
+	}
+	require.NoError(t, e.Healthy())
+}
