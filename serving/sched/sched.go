@@ -118,32 +118,27 @@ func (s *Scheduler) Remove(q *Seq) {
 // no sequence is queued.
 func (s *Scheduler) Schedule() *Batch {
 	s.batch.Chunks, s.batch.Tokens = s.batch.Chunks[:0], 0
-	preempted := s.decode()
+	s.decode()
 	s.prefill()
-	if !preempted { // else the blocks are wanted by those that run
-		s.admit()
-	}
+	s.admit()
 	return &s.batch
 }
 
-// decode takes every running sequence that lacks one token, and reports whether
-// another had to give up its blocks for that. Oldest first, and the newest gives
-// up: whoever does is not in the batch yet.
-func (s *Scheduler) decode() (preempted bool) {
+// decode takes every running sequence that lacks one token. Oldest first, and
+// the newest gives up its blocks when none is free: it is not in the batch yet.
+func (s *Scheduler) decode() {
 	for q := s.running.first; q != nil; {
 		if q.left() == 1 {
 			for q.queue == &s.running && !s.pool.Grow(&q.table, len(q.Tokens)) {
 				s.preempt(s.running.last)
-				preempted = true
 			}
 			if q.queue != &s.running { // it was the newest itself, so the last
-				return true
+				return
 			}
 			s.take(q, 1)
 		}
 		q = q.next
 	}
-	return preempted
 }
 
 // prefill goes on with the prompts that are begun; their blocks are theirs already.
@@ -155,7 +150,8 @@ func (s *Scheduler) prefill() {
 	}
 }
 
-// admit begins waiting sequences in order of arrival.
+// admit begins waiting sequences in order of arrival. One that this batch
+// preempted stays out: of the blocks that it had, at least one is taken.
 func (s *Scheduler) admit() {
 	for s.waiting.first != nil && s.room() > 0 && s.running.len < s.cfg.MaxSeqs {
 		q := s.waiting.first
