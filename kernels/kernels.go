@@ -163,7 +163,8 @@ type Device interface {
 // outside of Begin and End. Buffers may be taller than the rows in use; their
 // columns are exact. out may not overlap an input.
 type Ops interface {
-	// Embed fills T rows of out [T, D] from tokens [V, D] and, unless nil, positions [P, D].
+	// Embed fills T rows of out [T, D] from tokens [V, D] and, unless nil,
+	// positions [P, D]; each is a Matrix or a Float.
 	Embed(out Buffer, tokens, positions Weight)
 	// Norm adds delta (unless nil) to x and normalises into out; all [rows, D].
 	Norm(out, x, delta Buffer, n Norm, rows int)

@@ -128,7 +128,7 @@ func (s *Step) CheckKV(sh KVShape) error {
 func (sh KVShape) Check() error {
 	size := 1
 	for _, d := range []int{sh.Layers, sh.Blocks, sh.BlockSize, sh.KVHeads, sh.HeadDim} {
-		if d <= 0 || d > maxDim || size > 1<<56/d {
+		if d <= 0 || d > maxDim || size > 1<<48/d {
 			return fmt.Errorf("a KV cache cannot have the shape %+v", sh)
 		}
 		size *= d

@@ -1,3 +1,5 @@
+//go:build !cgo || !linux || !amd64
+
 package cpu
 
 import (
@@ -11,5 +13,5 @@ func ISAs() []string { return nil }
 
 // New returns ErrUnavailable.
 func New(Options) (kernels.Device, error) {
-	return nil, fmt.Errorf("%w: built without cgo", ErrUnavailable)
+	return nil, fmt.Errorf("%w: they need cgo, Linux and amd64 at build time", ErrUnavailable)
 }

@@ -117,8 +117,11 @@ func (d *device) StoreKV(qkv kernels.Buffer, cache kernels.KV, layer int, r kern
 	if !d.begun() {
 		return
 	}
+	if d.err = kernels.CheckStoreKV(d.step, qkv, cache, layer, r, a); d.err != nil {
+		return
+	}
 	c, in := cache.(*kv), qkv.(*buffer)
-	if d.err = kernels.CheckStoreKV(d.step, in, c, layer, r, a); d.err != nil || !d.cache(c) {
+	if !d.fits(c) {
 		return
 	}
 	for t, slot := range d.step.Slots {
@@ -154,9 +157,9 @@ func (d *device) Attention(out, qkv kernels.Buffer, cache kernels.KV, layer int,
 	if !d.begun() {
 		return
 	}
+	kernels.CheckAttention(d.step, out, qkv, cache, layer, a)
 	c, in, o, s := cache.(*kv), qkv.(*buffer), out.(*buffer), d.step
-	kernels.CheckAttention(s, o, in, c, layer, a)
-	if !d.cache(c) {
+	if !d.fits(c) {
 		return
 	}
 	for q := range s.Lens {

@@ -175,8 +175,8 @@ func (d *device) begun() bool {
 	return d.err == nil
 }
 
-// cache checks the step against c once and reports whether it fits.
-func (d *device) cache(c *kv) bool {
+// fits checks the step against c once and reports whether it fits.
+func (d *device) fits(c *kv) bool {
 	if d.kv != c {
 		if d.err = d.step.CheckKV(c.shape); d.err != nil {
 			return false

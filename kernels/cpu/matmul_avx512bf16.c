@@ -1,0 +1,98 @@
+//go:build cgo && linux && amd64
+
+// matmul_avx512bf16.c: matrix tiles in bfloat16 dot products.
+//
+// Purpose   out[r, n] = Σₖ x[r, k]·w[n, k] (+ bias[n]) for the rows r of a tile and
+//           the outputs n of a group of panels.
+// Shapes    matmul_tile in internal.h; x [k/2][rows][2] bfloat16, w a packed bfloat16
+//           matrix [panels][k/2][16][2]. One 64-byte line of w feeds one vdpbf16ps a
+//           row against the row's broadcast pair.
+// Layout    64-byte aligned lines; the weights of a group of panels are read side by
+//           side, each in one pass, for all rows of the tile.
+// Sums      float32, vdpbf16ps's own: pair after pair in one accumulator, whatever the
+//           tile; subnormals count as zero. A row's result does not depend on how
+//           many rows there are.
+// Threads   none here; matmul.c gives each thread its own panels.
+// Bound by  memory up to about 8 rows, then the dot-product unit. doc.go has the
+//           measured shares.
+
+#include <immintrin.h>
+
+#include "internal.h"
+
+#define TARGET target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")
+#define FN static inline __attribute__((always_inline, TARGET))
+#define KERNEL static __attribute__((noinline, TARGET))
+
+// PREFETCH is how far ahead of the multiplication weights are asked for: the
+// hardware prefetcher stops at the end of a page and at the end of a panel.
+#define PREFETCH 1024
+
+FN __mmask16 first(int n) { return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1); }
+
+FN void tile(const matmul_tile *t, const int rows, const int panels) {
+    __m512 acc[MAX_TILE][4];
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int p = 0; p < panels; p++)
+            acc[r][p] = _mm512_setzero_ps();
+    const int32_t *x = t->x;
+    const char *w = t->w;
+    for (int k = 0; k < t->k; k += 2, w += 64, x += rows) {
+        __m512i line[4];
+#pragma GCC unroll 4
+        for (int p = 0; p < panels; p++) {
+            const char *at = w + (size_t)p * t->panel_bytes;
+            _mm_prefetch(at + PREFETCH, _MM_HINT_T0);
+            line[p] = _mm512_load_si512(at);
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++) {
+            __m512i a = _mm512_set1_epi32(x[r]);
+#pragma GCC unroll 4
+            for (int p = 0; p < panels; p++)
+                acc[r][p] = _mm512_dpbf16_ps(acc[r][p], (__m512bh)line[p], (__m512bh)a);
+        }
+    }
+#pragma GCC unroll 4
+    for (int p = 0; p < panels; p++) {
+        __mmask16 m = first(t->cols - 16 * p);
+        __m512 bias = t->bias ? _mm512_maskz_loadu_ps(m, t->bias + 16 * p) : _mm512_setzero_ps();
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++)
+            _mm512_mask_storeu_ps(t->out + (size_t)r * t->out_stride + 16 * p, m, _mm512_add_ps(acc[r][p], bias));
+    }
+}
+
+// Lays rows of x, rounded to bfloat16, out as a tile.
+KERNEL void pack(void *to, const float *x, int k, int k_pad, int rows) {
+    int32_t *pairs = to;
+    int32_t words[MAX_TILE][8]; // 16 terms of each row
+    for (int k0 = 0; k0 < k_pad; k0 += 16) {
+        for (int r = 0; r < rows; r++) {
+            __m512 v = _mm512_maskz_loadu_ps(first(k - k0), x + (size_t)r * k + k0);
+            _mm256_storeu_si256((__m256i *)words[r], (__m256i)_mm512_cvtneps_pbh(v));
+        }
+        for (int i = 0; i < min_int(8, (k_pad - k0) / 2); i++)
+            for (int r = 0; r < rows; r++)
+                *pairs++ = words[r][i];
+    }
+}
+
+// TILE makes the functions of one number of rows: a group of panels and one panel.
+#define TILE(rows, panels)                                                        \
+    KERNEL void group_##rows(const matmul_tile *t) { tile(t, rows, panels); }     \
+    KERNEL void one_##rows(const matmul_tile *t) { tile(t, rows, 1); }
+
+// Rows × panels accumulators, a line a panel and one input in 32 registers.
+TILE(1, 4) TILE(2, 4) TILE(3, 4) TILE(4, 4) TILE(5, 4) TILE(6, 4) TILE(7, 3) TILE(8, 2)
+TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2) TILE(15, 1) TILE(16, 1)
+
+#define ALL(name)                                                                                  \
+    {0, name##1, name##2, name##3, name##4, name##5, name##6, name##7, name##8, name##9, name##10, \
+     name##11, name##12, name##13, name##14, name##15, name##16}
+
+const matmul_kind matmul_avx512bf16 = {
+    2, 16, 14, {0, 4, 4, 4, 4, 4, 4, 3, 2, 2, 2, 2, 2, 2, 2, 1, 1}, ALL(group_), ALL(one_), pack,
+};

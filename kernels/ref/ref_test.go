@@ -1,0 +1,15 @@
+package ref_test
+
+import (
+	"testing"
+
+	"servebench/kernels"
+	"servebench/kernels/kerneltest"
+	"servebench/kernels/ref"
+)
+
+// Against itself ref shows that the cases run, that rows do not depend on the
+// batch, and that errors are as they should be.
+func TestDevice(t *testing.T) {
+	kerneltest.Run(t, func(_ *testing.T, dtype kernels.DType) kernels.Device { return ref.New(dtype) })
+}
