@@ -115,9 +115,9 @@ func light(p, total float64, n int) float32 {
 // largest, and returns the weights' sum. It makes candidates of those that
 // topP could keep: on a trained model's logits some hundreds of V.
 func (s *Sampler) softmax(logits []float32, most, least float32, p Params) (total float64) {
-	s.ids = slices.Grow(s.ids[:0], len(logits))
-	s.weights = slices.Grow(s.weights[:0], len(logits))
-	scale := 1 / p.Temperature
+	s.ids = slices.Grow(s.ids[:0], len(logits))[:len(logits)]
+	s.weights = slices.Grow(s.weights[:0], len(logits))[:len(logits)]
+	scale, n := 1/p.Temperature, 0
 	negligible := light(p.TopP, 1, len(logits)) // the sum is at least the largest one's 1
 	for i, x := range logits {
 		if x < least {
@@ -129,10 +129,12 @@ func (s *Sampler) softmax(logits []float32, most, least float32, p Params) (tota
 		}
 		w := exp(y)
 		total += float64(w)
-		if w > negligible {
-			s.ids, s.weights = append(s.ids, int32(i)), append(s.weights, w)
+		s.ids[n], s.weights[n] = int32(i), w
+		if w > negligible { // a conditional move: a branch would be guessed wrong half of the time
+			n++
 		}
 	}
+	s.ids, s.weights = s.ids[:n], s.weights[:n]
 	return total
 }
 
@@ -142,8 +144,8 @@ func (s *Sampler) topP(p, total float64, n int) float64 {
 	negligible := light(p, total, n)
 	n = 0
 	for i, w := range s.weights {
+		s.ids[n], s.weights[n] = s.ids[i], w
 		if w > negligible {
-			s.ids[n], s.weights[n] = s.ids[i], w
 			n++
 		}
 	}
