@@ -42,4 +42,33 @@
 // presence_penalty: 0, logprobs: null …) and are a 400 that names them otherwise.
 // Any other field is unknown: ignored like vLLM does, but its name is logged
 // and sent back in the header X-Ignored-Fields.
+//
+// A temperature between 0 and 0.01 is raised to 0.01, as in vLLM. Texts of a
+// list of content parts are joined with newlines. Of two fields of one name the
+// last counts.
+//
+// # Errors
+//
+// Every answer that is no success has OpenAI's shape, {"error": {message, type,
+// param, code}}, where code is the status and param the field at fault or null:
+//
+//	400  bad JSON (with the byte), a wrong type or value, a prompt over the context
+//	404  unknown model, unknown route      405  wrong method, with Allow
+//	413  body over Config.MaxBody
+//	500  the engine failed                 503  loading, overloaded or shutting
+//	                                            down, with Retry-After
+//
+// # Streams
+//
+// Headers are sent as soon as the engine took the request. Then each token is
+// one event and one flush, also one that adds no text (an unfinished character,
+// a special token, text held back for a stop string), so events count tokens. A
+// chat begins with an event for the role, sent with the first token. The event
+// with finish_reason is the last with choices; usage, if asked for, is an event
+// with none. When the engine fails midway the stream ends with the error as an
+// event, then [DONE], as vLLM does. A client that hangs up, or takes nothing for
+// Config.WriteLimit, has its request ended; what it does never delays others.
+//
+// replay_test.go lists, with reasons, every way in which answers differ from
+// vLLM's recorded ones.
 package api

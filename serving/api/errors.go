@@ -89,7 +89,7 @@ func (s *Server) writeError(w http.ResponseWriter, err error) {
 	if e.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	}
-	if e.status >= 500 {
+	if e.status == http.StatusInternalServerError {
 		s.cfg.Log.Error("request failed", "status", e.status, "error", err)
 	}
 	s.writeJSON(w, e.status, e.body())

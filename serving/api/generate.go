@@ -94,20 +94,19 @@ func (s *Server) stream(ctx context.Context, w http.ResponseWriter, j *job, g *g
 	e := newEvents(w, j, s.cfg.Fingerprint, s.cfg.WriteLimit)
 	err := e.open()
 	for err == nil {
-		p, genErr := g.next(ctx)
-		if genErr != nil {
-			if ctx.Err() == nil {
-				s.cfg.Log.Error("stream failed", "id", j.req.ID, "error", genErr)
-				err = e.fail(asAPIError(genErr))
+		p, fault := g.next(ctx)
+		if fault != nil {
+			if ctx.Err() == nil { // else nobody is there to be told
+				s.cfg.Log.Error("stream failed", "id", j.req.ID, "error", fault)
+				_ = e.fail(asAPIError(fault))
 			}
 			return
 		}
 		if err = e.piece(p, g.count); err == nil && p.finish != "" {
-			err = e.done(g.count)
-			break
+			if err = e.done(g.count); err == nil {
+				return
+			}
 		}
 	}
-	if err != nil {
-		s.cfg.Log.Info("stream ended by its client", "id", j.req.ID, "tokens", g.count, "error", err)
-	}
+	s.cfg.Log.Info("a client did not take its stream", "id", j.req.ID, "tokens", g.count, "error", err)
 }

@@ -372,3 +372,20 @@ func (discard) Header() http.Header         { return http.Header{} }
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 func (discard) WriteHeader(int)             {}
 func (discard) Flush()                      {}
+
+// BenchmarkStream is the cost of one token's event over loopback, client included.
+func BenchmarkStream(b *testing.B) {
+	f := newFake("", " token")
+	f.cfg.MaxModelLen = 1 << 30
+	for range 1 << 20 { // the script repeats its one text
+		f.engine.script = append(f.engine.script, f.engine.script[0])
+	}
+	url := f.listen(b).URL + completionsPath
+	b.ReportAllocs()
+	b.ResetTimer()
+	resp, err := http.Post(url, "application/json", strings.NewReader(fmt.Sprintf(`{"prompt":"x","max_tokens":%d,"stream":true}`, b.N)))
+	require.NoError(b, err)
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	require.NoError(b, err)
+}

@@ -121,7 +121,8 @@ func TestKVBlocks(t *testing.T) {
 	check(options{maxSeqs: 4}, 100, 1<<40, 4*7)                               // every sequence in full
 	check(options{maxSeqs: 4}, 100, 4*10*block, 10)                           // a quarter of the memory
 	check(options{maxSeqs: 4}, 100, 4*6*block, 0, "96 tokens", "100", "7168") // not one sequence
-	check(options{maxSeqs: 4, kvBytes: 9*block + 1}, 100, 0, 9)               // as asked, whatever is free
+	check(options{maxSeqs: 4, kvBytes: 9*block + 1}, 100, 10*block, 9)        // as asked
+	check(options{maxSeqs: 4, kvBytes: 9*block + 1}, 100, 9*block, 0, "9217", "9216", "free")
 	check(options{maxSeqs: 4, kvBytes: 6 * block}, 100, 1<<40, 0, "96 tokens", "7168", "--max-model-len")
 	check(options{maxSeqs: math.MaxInt32}, 100, math.MaxInt64, math.MaxInt32/16) // slots are 32-bit
 }

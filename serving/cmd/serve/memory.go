@@ -54,6 +54,9 @@ func kvBlocks(o *options, context, tokenBytes int, free int64) (int, error) {
 	perSeq := int64((context + o.blockSize - 1) / o.blockSize)
 	most := int64(math.MaxInt32 / o.blockSize) // a cache slot is 32 bits
 	blocks := min(perSeq*int64(o.maxSeqs), most)
+	if o.kvBytes > free {
+		return 0, usage("--kv-cache-memory-bytes %d is more than the %d bytes of memory that are free", o.kvBytes, free)
+	}
 	if o.kvBytes > 0 {
 		if blocks = min(o.kvBytes/blockBytes, most); blocks < perSeq {
 			return 0, usage("--kv-cache-memory-bytes %d holds %d tokens of %d bytes, but --max-model-len is %d: give at least %d bytes, or a smaller --max-model-len",
