@@ -3,6 +3,7 @@ package datasets_test
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -203,6 +204,31 @@ func FuzzRows(f *testing.F) {
 				if err == nil && (row.ID == "" || row.Where == "") {
 					t.Fatalf("%s: row %+v", d.Name, row)
 				}
+			}
+		}
+	})
+}
+
+// FuzzParquet does the same with what begins and ends like a Parquet file.
+func FuzzParquet(f *testing.F) {
+	for _, d := range datasets.Datasets() {
+		data, err := os.ReadFile(testdata.Path("parquet", d.Name+".parquet"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		if len(data) < 16<<10 {
+			f.Add(data[4 : len(data)-4])
+		}
+	}
+	d := datasets.DatasetFor(datasets.Code)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		src, err := d.Open(write(t, "rows.parquet", slices.Concat([]byte("PAR1"), data, []byte("PAR1"))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for row, err := range src.Rows() {
+			if err == nil && row.ID == "" {
+				t.Fatalf("row %+v", row)
 			}
 		}
 	})

@@ -15,6 +15,8 @@ type HumanEval struct {
 	EntryPoint        string `json:"entry_point"` // the function's name
 }
 
+// Of the 164 prompts as they are, none is in the window with GPT-2's tokenizer
+// and 5 with SmolLM2's; by the rule 135 and 143 are.
 var humanEval = Dataset{
 	Name: "openai_humaneval", Hub: "openai/openai_humaneval", Config: "openai_humaneval", folder: "openai_humaneval",
 	Splits: []string{"test"},

@@ -54,6 +54,9 @@ func parquetRows[R any](name string, f readerAt, required []string) iter.Seq2[lo
 		for {
 			clear(batch)
 			got, err := rows.Read(batch)
+			if got == 0 && err == nil {
+				err = io.ErrNoProgress
+			}
 			for i := range got {
 				n++
 				row := located[R]{where: rowOf(name, n)}

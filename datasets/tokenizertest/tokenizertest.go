@@ -183,7 +183,7 @@ func answer(b Behaviour, line []byte, out *json.Encoder) {
 		_ = out.Encode(map[string]any{"error": fmt.Sprintf("want one of text and messages: %s", line)})
 		return
 	}
-	ids := []int32{}
+	var ids []int32
 	if q.Text != nil {
 		ids = Encode(*q.Text, q.Special)
 	} else {
