@@ -135,6 +135,7 @@ func (c *Client) Do(ctx context.Context, call Call) *Exchange {
 		fmt.Errorf("%w (%v)", ErrTimeout, c.opt.Timeout))
 	defer cancel()
 
+	begin := c.Now()
 	var conn *stampedConn // set by GotConn, on this goroutine
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) { conn = unwrap(info.Conn) },
@@ -152,7 +153,10 @@ func (c *Client) Do(ctx context.Context, call Call) *Exchange {
 
 	resp, err := c.http.Do(req)
 	if conn != nil {
-		x.Sent = time.Duration(conn.wrote.Load())
+		// An older time is that of the connection's last request: nothing of this one was sent.
+		if wrote := time.Duration(conn.wrote.Load()); wrote >= begin {
+			x.Sent = wrote
+		}
 	}
 	if err != nil {
 		x.End = c.Now()
@@ -161,6 +165,7 @@ func (c *Client) Do(ctx context.Context, call Call) *Exchange {
 	}
 	defer resp.Body.Close()
 	x.Headers = time.Duration(conn.read.Load())
+	x.Sent = min(x.Sent, x.Headers) // a server may answer before it has read everything
 	x.Status, x.Header = resp.StatusCode, resp.Header
 	x.Err = cause(ctx, c.read(x, resp.Body, conn))
 	x.End = c.Now()

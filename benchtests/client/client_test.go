@@ -210,3 +210,41 @@ func TestTLS(t *testing.T) {
 	assert.NotZero(t, r.Sent)
 	assert.NotZero(t, r.Headers)
 }
+
+// TestAnsweredEarly has the server answer before it has read the request.
+func TestAnsweredEarly(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		body := `{"choices":[{"index":0,"text":"a"}]}`
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		io.Copy(io.Discard, conn)
+	}()
+	c := newClient(t, "http://"+l.Addr().String())
+	x := c.Do(t.Context(), Call{Route: "/", Body: make([]byte, 32<<20)})
+	var r results.Request
+	x.Decode(&r)
+	if r.Error == "" { // net/http may also report the write that it broke off
+		assert.LessOrEqual(t, r.Sent, r.Chunks[0].At)
+	}
+}
+
+// TestSentIsNotTheLastRequests has a request fail on a connection that carried another.
+func TestSentIsNotTheLastRequests(t *testing.T) {
+	c, _ := serve(t, Options{Connections: 1}, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"choices":[{"index":0,"text":"a"}]}`)
+	})
+	first, _ := ask(t, c, false)
+	require.Empty(t, first.Error, first.Detail)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	x := c.Do(ctx, Call{Route: "/", Body: []byte("{}")})
+	assert.Error(t, x.Err)
+	assert.Zero(t, x.Sent)
+}

@@ -72,6 +72,7 @@ func TestDecodeStream(t *testing.T) {
 	check("not JSON", "data: hello\n\n"+fin, results.ClassBadJSON, "")
 	check("wrong types", `data: {"choices":[{"index":0,"text":5}]}`+"\n\n"+fin, results.ClassBadJSON, "")
 	check("negative usage", word("a")+`data: {"choices":[],"usage":{"completion_tokens":-1}}`+"\n\n"+fin, results.ClassBadJSON, "a", 1)
+	check("absurd usage", word("a")+`data: {"choices":[],"usage":{"completion_tokens":3000000000}}`+"\n\n"+fin, results.ClassBadJSON, "a", 1)
 	check("other choices are not ours", `data: {"choices":[{"index":1,"text":"b"}]}`+"\n\n"+word("a")+delta(end), "", "a", 1)
 
 	r := check("usage event", word("a")+delta(end)+`data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}}`+"\n\n"+fin, "", "a", 1)

@@ -3,6 +3,7 @@ package client
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -41,11 +42,14 @@ func parsePayload(data []byte) (payload, error) {
 	if err := json.Unmarshal(data, &p); err != nil {
 		return p, fmt.Errorf("%w in %s", err, excerpt(data))
 	}
-	if u := p.Usage; u != nil && (u.PromptTokens < 0 || u.CompletionTokens < 0) {
-		return p, fmt.Errorf("usage with a negative count in %s", excerpt(data))
+	if u := p.Usage; u != nil && (!credible(u.PromptTokens) || !credible(u.CompletionTokens)) {
+		return p, fmt.Errorf("usage with a count that cannot be in %s", excerpt(data))
 	}
 	return p, nil
 }
+
+// credible reports whether n can be a number of tokens; sums of such do not overflow.
+func credible(n int) bool { return n >= 0 && n <= math.MaxInt32 }
 
 // first returns choice 0, the only one the suite asks for; nil if there is none.
 func (p *payload) first() *choice {

@@ -1,0 +1,42 @@
+// Package benchtests is the suite: it runs every case of the matrix of
+// frameworks, models, tasks, modes and numbers of requests in flight as one
+// benchmark of go test, and writes what it measured to results/runs.
+//
+//	go test ./benchtests -run '^$' -bench . -benchtime 100x -task chat,qa -parallel 1
+//
+// # Pipeline
+//
+//  1. TestMain (serve_test.go) reads the flags (options.go). Unless benchmarks
+//     are to run it does nothing else.
+//  2. open (suite.go) finds the models (model.go; wheel.go where there is no hub),
+//     opens the run's folder, goes on with the last run if that was cut short,
+//     and measures the suite itself against a server that answers at once
+//     (ceiling.go).
+//  3. BenchmarkServe walks over the matrix (matrix.go). The first case that is
+//     due in a group (a framework with a model) prepares the prompts (prompts.go)
+//     and starts the server (group.go), which all cases of the group share.
+//  4. For each case, pass by pass: suite.measure (measure.go) warms the server
+//     up with prompts of its own, sends one request an iteration in a closed loop
+//     (package load) through package client while package telemetry watches the
+//     server's processes, decodes and recounts what came back, and hands it to
+//     results.Run.Add, which puts it on the disk.
+//  5. suite.close ends what is left and says which cases are still to be done.
+//
+// # Iterations and passes
+//
+// One iteration is one request: -benchtime 100x sends 100, in the fixed order of
+// the draw, and begins anew at its end (a note in the row says so); -benchtime
+// 30s sends as many as it takes. b.Loop runs the body of a benchmark once, so no
+// trial iteration gets into a measurement. A pass is one measurement of a case;
+// -repeat N (or -count N) makes N of them, one line of output each, which is what
+// benchstat's statistics need: ask for at least 6, better 10.
+//
+// # Whatever happens
+//
+// A pass that is finished is on the disk before the next one begins. SIGINT,
+// SIGTERM and SIGHUP end the requests in flight, stop the server with its whole
+// process group, and exit with 128 plus the signal's number; a second one exits
+// at once. If the suite is killed the kernel ends the server (package launch).
+// When the time that -timeout gives does not suffice, the suite ends before go
+// test would kill it, exits with 75, and goes on when it is run again.
+package benchtests

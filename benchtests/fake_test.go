@@ -1,0 +1,155 @@
+package benchtests
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// behaviour is what the fake server does wrong.
+type behaviour string
+
+const (
+	good        behaviour = "good"
+	noUsage     behaviour = "no-usage"     // counts nothing
+	lyingUsage  behaviour = "lying-usage"  // counts ten times as much
+	absurdUsage behaviour = "absurd-usage" // counts what no integer holds
+	fourAtOnce  behaviour = "four-at-once" // four tokens a chunk
+	broken      behaviour = "broken"       // ends its answers in the middle
+	garbage     behaviour = "garbage"      // events that are not JSON
+	status500   behaviour = "500"
+	stalls      behaviour = "stalls"   // never ends an answer
+	halfFail    behaviour = "half"     // fails every other request
+	dies        behaviour = "dies"     // the process ends at the 12th request
+	noStart     behaviour = "no-start" // the process ends at once
+)
+
+// fakeTokens is the length of the fake server's answers: words of at most six letters.
+const fakeTokens = 12
+
+// fakeServe is a server of OpenAI's API that generates nothing.
+type fakeServe struct {
+	behaviour behaviour
+	requests  atomic.Int64
+}
+
+func (f *fakeServe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/health":
+		return
+	case "/v1/models":
+		fmt.Fprint(w, `{"data":[{"id":"gpt2"}]}`)
+		return
+	}
+	var req struct {
+		Model  string `json:"model"`
+		Stream bool   `json:"stream"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil || req.Model != "gpt2" {
+		http.Error(w, `{"error":{"message":"no such model"}}`, http.StatusNotFound)
+		return
+	}
+	n := f.requests.Add(1)
+	switch {
+	case f.behaviour == status500, f.behaviour == halfFail && n%2 == 0:
+		http.Error(w, `{"error":{"message":"out of memory"}}`, http.StatusInternalServerError)
+	case f.behaviour == dies && n == 12:
+		fmt.Fprintln(os.Stderr, "fatal: out of memory")
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	case f.behaviour == stalls:
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprint(w, event("stuck", ""))
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	case req.Stream:
+		f.stream(w)
+	default:
+		f.whole(w)
+	}
+}
+
+func (f *fakeServe) usage() string {
+	switch f.behaviour {
+	case noUsage:
+		return ""
+	case lyingUsage:
+		return fmt.Sprintf(`,"usage":{"prompt_tokens":7,"completion_tokens":%d}`, 10*fakeTokens)
+	case absurdUsage:
+		return `,"usage":{"prompt_tokens":7,"completion_tokens":99999999999999}`
+	default:
+		return fmt.Sprintf(`,"usage":{"prompt_tokens":7,"completion_tokens":%d}`, fakeTokens)
+	}
+}
+
+func (f *fakeServe) whole(w http.ResponseWriter) {
+	text := fmt.Sprintf(`{"choices":[{"index":0,"text":%q,"finish_reason":"length"}]%s}`, strings.Repeat(" word", fakeTokens), f.usage())
+	w.Header().Set("Content-Type", "application/json")
+	switch f.behaviour {
+	case broken:
+		w.Header().Set("Content-Length", fmt.Sprint(len(text)))
+		fmt.Fprint(w, text[:20])
+	case garbage:
+		fmt.Fprint(w, "<html>")
+	default:
+		fmt.Fprint(w, text)
+	}
+}
+
+func event(text, more string) string {
+	return fmt.Sprintf("data: {\"choices\":[{\"index\":0,\"text\":%q,\"finish_reason\":null}]%s}\n\n", text, more)
+}
+
+func (f *fakeServe) stream(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	each := 1
+	if f.behaviour == fourAtOnce {
+		each = 4
+	}
+	for i := 0; i < fakeTokens; i += each {
+		switch {
+		case f.behaviour == broken && i == 4:
+			panic(http.ErrAbortHandler)
+		case f.behaviour == garbage:
+			fmt.Fprint(w, "data: <html>\n\n")
+		default:
+			fmt.Fprint(w, event(strings.Repeat(" word", each), ""))
+		}
+		w.(http.Flusher).Flush()
+		time.Sleep(100 * time.Microsecond)
+	}
+	fmt.Fprintf(w, "data: {\"choices\":[{\"index\":0,\"text\":\"\",\"finish_reason\":\"length\"}]%s}\n\n", f.usage())
+	fmt.Fprint(w, "data: [DONE]\n\n")
+}
+
+// fakeServeEnv makes the test binary the fake server's program.
+const fakeServeEnv = "SERVEBENCH_FAKE_SERVE"
+
+// fakeServeMain is the program, where the process was started as it.
+func fakeServeMain() {
+	b := behaviour(os.Getenv(fakeServeEnv))
+	if b == "" {
+		return
+	}
+	port := ""
+	for i, a := range os.Args {
+		switch a {
+		case "--version":
+			fmt.Println("fake 1.0")
+			os.Exit(0)
+		case "--port":
+			port = os.Args[i+1]
+		}
+	}
+	if b == noStart {
+		fmt.Fprintln(os.Stderr, "fatal: no weights")
+		os.Exit(3)
+	}
+	fmt.Println("serving", strings.Join(os.Args[1:], " "))
+	panic(http.ListenAndServe("127.0.0.1:"+port, &fakeServe{behaviour: b}))
+}

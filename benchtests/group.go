@@ -1,0 +1,199 @@
+package benchtests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"servebench/benchtests/launch"
+	"servebench/benchtests/target"
+	"servebench/datasets"
+	"servebench/results"
+)
+
+// group is the cases that share a server: a framework with a model. Nothing is
+// started before a case needs it.
+type group struct {
+	s      *suite
+	target *target.Target
+	model  *model
+
+	tok     *datasets.TokenizerProcess
+	prompts map[datasets.Task]*taskPrompts
+
+	mu     sync.Mutex // guards srv: the signal handler stops it
+	srv    launch.Server
+	served string // the server's name of the model
+	starts int
+}
+
+// load returns a task's prompts; it starts the tokenizer when it is first called.
+func (g *group) load(ctx context.Context, task datasets.Task) (*taskPrompts, error) {
+	if p := g.prompts[task]; p != nil {
+		return p, nil
+	}
+	if g.tok == nil {
+		var args []string
+		if g.model.dummy {
+			args = []string{"--load-format", loadDummy}
+		}
+		tok, err := datasets.StartTokenizer(ctx, g.model.path, datasets.TokenizerOptions{Args: args})
+		if err != nil {
+			return nil, err
+		}
+		g.tok = tok
+	}
+	src := promptSource{opt: g.s.opt, model: g.model.Model, tok: g.tok}
+	p, err := src.load(ctx, task)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range p.files {
+		if err := g.s.run.AddDataset(f); err != nil {
+			return nil, mismatch(err)
+		}
+	}
+	g.prompts[task] = p
+	return p, nil
+}
+
+// server returns the running server, starting it where there is none, or none
+// any more.
+func (g *group) server(ctx context.Context) (launch.Server, error) {
+	if g.srv != nil {
+		select {
+		case <-g.srv.Exited():
+		default:
+			return g.srv, nil
+		}
+	}
+	srv, info, err := g.start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	g.srv = srv
+	g.mu.Unlock()
+	if err := g.s.run.AddServer(info); err != nil {
+		return nil, mismatch(errors.Join(err, g.stop()))
+	}
+	return srv, nil
+}
+
+// start finds the server at -host, or starts one.
+func (g *group) start(ctx context.Context) (launch.Server, results.Server, error) {
+	info := results.Server{Framework: g.target.Name, Model: g.model.Name}
+	if g.s.opt.host == "" {
+		srv, err := g.startProcess(ctx, &info)
+		return srv, info, err
+	}
+	// What the server loaded is not known, only what it was asked for.
+	info.URL = g.s.opt.host
+	e, err := launch.NewEndpoint(ctx, info.URL, g.target.Ready, g.s.opt.startTimeout)
+	if err != nil {
+		return nil, info, err
+	}
+	if g.served = g.s.opt.servedName; g.served == "" {
+		g.served, err = target.ServedName(ctx, e.URL(), g.model.Name, g.model.Hub, g.model.path)
+	}
+	return e, info, err
+}
+
+// startProcess starts the framework's program and describes it.
+func (g *group) startProcess(ctx context.Context, info *results.Server) (launch.Server, error) {
+	if err := g.model.describe(info); err != nil {
+		return nil, err
+	}
+	info.Dtype = g.dtype()
+	g.served = g.model.Name
+	program, err := g.target.Program(ctx, g.s.opt.serveBin)
+	if err != nil {
+		return nil, err
+	}
+	if info.Version, err = g.target.Version(ctx, program); err != nil {
+		return nil, err
+	}
+	if info.Binary, err = results.HashFile(program); err != nil {
+		return nil, err
+	}
+	port, err := launch.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	args := g.target.Args(target.Config{
+		Model: g.model.path, Served: g.served, Dtype: g.dtype(), Dummy: g.model.dummy, Seed: dummySeed,
+		Port: port, Extra: strings.Fields(g.s.opt.serveArgs),
+	})
+	info.Command = append([]string{program}, args...)
+	if g.model.dummy {
+		info.Seed = dummySeed
+	}
+	srv, err := launch.Start(ctx, launch.Command{
+		Path: program, Args: args, Log: g.logFile(),
+		URL: "http://127.0.0.1:" + strconv.Itoa(port), Ready: g.target.Ready,
+		StartTimeout: g.s.opt.startTimeout,
+	})
+	if err != nil {
+		return nil, err // not a Server that holds a nil
+	}
+	return srv, nil
+}
+
+// dummySeed is the seed of dummy weights.
+const dummySeed = 0
+
+func (g *group) dtype() string {
+	if g.s.opt.dtype != "" {
+		return g.s.opt.dtype
+	}
+	return g.target.Dtypes[0]
+}
+
+// logFile returns a path in the run's folder that nothing was written to yet.
+func (g *group) logFile() string {
+	for {
+		g.starts++
+		path := filepath.Join(g.s.run.Dir(), "logs", fmt.Sprintf("%s-%s-%d.log", g.target.Name, g.model.Name, g.starts))
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			return path
+		}
+	}
+}
+
+// stop stops the server; it may be called at any time.
+func (g *group) stop() error {
+	g.mu.Lock()
+	srv := g.srv
+	g.mu.Unlock()
+	if srv == nil {
+		return nil
+	}
+	err := srv.Stop()
+	if errors.Is(err, launch.ErrExited) {
+		return nil // it was told when it happened
+	}
+	return err
+}
+
+// close ends all that the group started.
+func (g *group) close() error {
+	err := g.stop()
+	if g.tok != nil {
+		err = errors.Join(err, g.tok.Close())
+		g.tok = nil
+	}
+	return err
+}
+
+// mismatch says what to do about a run that cannot be gone on with.
+func mismatch(err error) error {
+	if errors.Is(err, results.ErrMismatch) {
+		return fmt.Errorf("%w; begin a new run with -resume=false", err)
+	}
+	return err
+}

@@ -1,0 +1,260 @@
+package benchtests
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"servebench/benchtests/client"
+	"servebench/benchtests/target"
+	"servebench/datasets"
+)
+
+// Where prompts come from, besides a folder.
+const (
+	promptsAuthored = "authored" // testdata/prompts
+	promptsHub      = "hub"      // the datasets themselves, downloaded
+)
+
+// Where weights come from.
+const (
+	loadAuto  = "auto"
+	loadDummy = "dummy"
+)
+
+// maxParallel is far above what a closed loop of one client process can keep in flight.
+const maxParallel = 4096
+
+// flagValues are the suite's flags as they were given.
+type flagValues struct {
+	framework, model, task, mode, parallel, concurrency string
+	host, servedName, csv, results, prompts             string
+	serveBin, serveArgs, dtype, loadFormat              string
+	repeat, numPrompts                                  int
+	throughputOnly, ignoreEOS, resume                   bool
+	requestTimeout, startTimeout                        time.Duration
+}
+
+// register adds the suite's flags to those of go test.
+func register(fs *flag.FlagSet) *flagValues {
+	v := &flagValues{}
+	fs.StringVar(&v.framework, "framework", "custom", "frameworks to measure, separated by commas")
+	fs.StringVar(&v.model, "model", "", "models to measure; name=PATH takes a local folder or .gguf file (default: gpt2 if it can be had, else what can)")
+	fs.StringVar(&v.task, "task", "", "tasks (default: all)")
+	fs.StringVar(&v.mode, "mode", "", "modes (default: all)")
+	fs.StringVar(&v.parallel, "parallel", "1,4", "requests in flight; go test itself takes this flag and wants one number, a list goes behind -args or to -concurrency")
+	fs.StringVar(&v.concurrency, "concurrency", "", "the same as -parallel, and a list may stand anywhere")
+	fs.IntVar(&v.repeat, "repeat", 0, "passes over every case, as -count")
+	fs.BoolVar(&v.throughputOnly, "throughput-only", false, "report only throughputs: tok/s and req/s")
+	fs.StringVar(&v.host, "host", "", "URL of a server that runs already, of the framework named by -framework; none is started")
+	fs.StringVar(&v.servedName, "served-model-name", "", "what the server at -host calls the model (default: it is asked)")
+	fs.StringVar(&v.csv, "csv", "", "keep a copy of results.csv in this file")
+	fs.StringVar(&v.results, "results", "", "folder for runs (default: results/runs)")
+	fs.BoolVar(&v.resume, "resume", true, "go on with the last run if it was cut short and nothing has changed")
+	fs.StringVar(&v.prompts, "prompts", promptsAuthored, "authored (testdata/prompts), hub (the datasets), or a folder with prepared files or the datasets' files")
+	fs.IntVar(&v.numPrompts, "num-prompts", 0, "prompts to draw for a task (default: 100; all of the authored ones)")
+	fs.StringVar(&v.serveBin, "serve-bin", "", "the custom server's program (default: it is built)")
+	fs.StringVar(&v.serveArgs, "serve-args", "", "arguments for the server, separated by spaces")
+	fs.StringVar(&v.dtype, "dtype", "", "of weights and KV cache (default: the framework's first)")
+	fs.StringVar(&v.loadFormat, "load-format", loadAuto, "auto, or dummy: random weights in the model's shapes")
+	fs.BoolVar(&v.ignoreEOS, "ignore-eos", false, "let every answer run to max_tokens, where the framework can")
+	fs.DurationVar(&v.requestTimeout, "request-timeout", client.DefaultTimeout, "a request that takes longer has failed")
+	fs.DurationVar(&v.startTimeout, "start-timeout", 30*time.Minute, "a server that takes longer to be ready has failed")
+	return v
+}
+
+// modelChoice is an element of -model.
+type modelChoice struct {
+	datasets.Model
+	path string // "" where it has to be found
+}
+
+// options are the flags, checked.
+type options struct {
+	flagValues
+	frameworks []*target.Target
+	models     []modelChoice // empty: to be decided
+	tasks      []datasets.Task
+	modes      []datasets.Mode
+	parallels  []int
+	root       string // of this module
+}
+
+// check reads the lists and looks for contradictions. fs is where the flags of
+// go test are.
+func (v *flagValues) check(fs *flag.FlagSet) (*options, error) {
+	root, err := target.ModuleRoot()
+	if err != nil {
+		return nil, err
+	}
+	o := &options{flagValues: *v, root: root}
+	o.resolvePaths()
+	set := map[string]string{}
+	fs.Visit(func(f *flag.Flag) { set[f.Name] = f.Value.String() })
+
+	var errs []error
+	note := func(flag string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("-%s: %w", flag, err))
+		}
+	}
+	o.frameworks, err = list(v.framework, nil, target.ByName)
+	note("framework", err)
+	o.models, err = list(v.model, nil, o.parseModel)
+	note("model", err)
+	o.tasks, err = list(v.task, datasets.Tasks(), datasets.ParseTask)
+	note("task", err)
+	o.modes, err = list(v.mode, datasets.Modes(), datasets.ParseMode)
+	note("mode", err)
+	o.parallels, err = list(v.parallelList(set), nil, parseParallel)
+	note("parallel", err)
+	if v.repeat < 0 {
+		note("repeat", fmt.Errorf("%d: it must be 1 or more", v.repeat))
+	}
+	if v.numPrompts < 0 {
+		note("num-prompts", fmt.Errorf("%d: it must be 1 or more", v.numPrompts))
+	}
+	if v.loadFormat != loadAuto && v.loadFormat != loadDummy {
+		note("load-format", fmt.Errorf("unknown value %q: choose from %s, %s", v.loadFormat, loadAuto, loadDummy))
+	}
+	for _, t := range o.frameworks {
+		note("dtype", checkDtype(t, v.dtype))
+	}
+	note("host", o.checkHost())
+	note("prompts", o.checkPrompts())
+	if strings.Contains(set["test.cpu"], ",") {
+		note("cpu", errors.New("one value at most: the suite's own processors are no axis of the matrix"))
+	}
+	return o, errors.Join(errs...)
+}
+
+// resolvePaths makes the paths absolute.
+func (o *options) resolvePaths() {
+	if o.results == "" {
+		o.results = filepath.Join(o.root, "results", "runs")
+	}
+	for _, p := range []*string{&o.csv, &o.results, &o.serveBin} {
+		if *p != "" {
+			*p = o.abs(*p)
+		}
+	}
+	if o.prompts != promptsAuthored && o.prompts != promptsHub {
+		o.prompts = o.abs(o.prompts)
+	}
+}
+
+// abs resolves a path that the user typed. go test runs the suite in its
+// package's folder, where nobody types: there a path begins at the module's root.
+func (o *options) abs(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	dir, err := os.Getwd()
+	if err != nil || dir == filepath.Join(o.root, "benchtests") {
+		dir = o.root
+	}
+	return filepath.Join(dir, path)
+}
+
+// parallelList finds the list: go test takes a -parallel before -args for its own.
+func (v *flagValues) parallelList(set map[string]string) string {
+	if v.concurrency != "" {
+		return v.concurrency
+	}
+	if own, ok := set["test.parallel"]; ok && set["parallel"] == "" {
+		return own
+	}
+	return v.parallel
+}
+
+// list parses a comma list; an empty one is all.
+func list[T any](text string, all []T, parse func(string) (T, error)) ([]T, error) {
+	if text == "" {
+		return all, nil
+	}
+	var out []T
+	seen := map[string]bool{}
+	for item := range strings.SplitSeq(text, ",") {
+		item = strings.TrimSpace(item)
+		v, err := parse(item)
+		if err != nil {
+			return nil, err
+		}
+		if seen[item] {
+			return nil, fmt.Errorf("%q is in the list twice", item)
+		}
+		seen[item] = true
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+func (o *options) parseModel(text string) (modelChoice, error) {
+	name, path, local := strings.Cut(text, "=")
+	m, err := datasets.ModelByName(name)
+	if err != nil {
+		return modelChoice{}, err
+	}
+	if !local {
+		return modelChoice{Model: m}, nil
+	}
+	path = o.abs(path)
+	if _, err := os.Stat(path); err != nil {
+		return modelChoice{}, fmt.Errorf("model %s: %w", name, err)
+	}
+	return modelChoice{Model: m, path: path}, nil
+}
+
+func parseParallel(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxParallel {
+		return 0, fmt.Errorf("%q is not a number from 1 to %d", text, maxParallel)
+	}
+	return n, nil
+}
+
+func checkDtype(t *target.Target, dtype string) error {
+	if dtype == "" || slices.Contains(t.Dtypes, dtype) {
+		return nil
+	}
+	return fmt.Errorf("unknown value %q: %s takes %s", dtype, t.Name, strings.Join(t.Dtypes, ", "))
+}
+
+// checkHost refuses what makes no sense with a server that runs already.
+func (o *options) checkHost() error {
+	if o.host == "" {
+		return nil
+	}
+	if _, err := client.New(client.Options{BaseURL: o.host}); err != nil {
+		return err
+	}
+	switch {
+	case len(o.frameworks) > 1:
+		return errors.New("one server is of one framework: give one with -framework")
+	case len(o.models) != 1:
+		return errors.New("say which model the server has, one name with -model")
+	case o.serveArgs != "" || o.serveBin != "":
+		return errors.New("no server is started, so -serve-args and -serve-bin mean nothing")
+	}
+	return nil
+}
+
+func (o *options) checkPrompts() error {
+	if o.prompts == promptsAuthored || o.prompts == promptsHub {
+		return nil
+	}
+	info, err := os.Stat(o.prompts)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is a file", o.prompts)
+	}
+	if err != nil {
+		return fmt.Errorf("neither %s, %s nor a folder: %w", promptsAuthored, promptsHub, err)
+	}
+	return nil
+}

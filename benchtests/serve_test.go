@@ -1,0 +1,194 @@
+package benchtests
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"servebench/datasets/tokenizertest"
+	"servebench/results"
+)
+
+// The suite of this process; nil unless benchmarks are to run.
+var (
+	running    *suite
+	runningCtx context.Context
+	inMatrix   atomic.Bool // BenchmarkServe is at work and looks at runningCtx
+)
+
+func TestMain(m *testing.M) {
+	fakeServeMain()
+	tokenizertest.Main()
+	os.Exit(testMain(m, time.Now()))
+}
+
+func testMain(m *testing.M, began time.Time) int {
+	values := register(flag.CommandLine)
+	flag.Parse()
+	if !benchmarksAsked() {
+		return m.Run()
+	}
+	opt, err := values.check(flag.CommandLine)
+	if err == nil && opt.repeat > 0 {
+		err = flag.Set("test.count", strconv.Itoa(opt.repeat))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitUsage
+	}
+	var s *suite
+	ctx := onSignal(context.Background(), inMatrix.Load, func() {
+		if running != nil {
+			running.stopServers()
+		}
+	})
+	s, err = open(ctx, opt, config{
+		passes: int(testFlag[uint]("test.count")), timeout: testFlag[time.Duration]("test.timeout"), began: began, log: os.Stderr,
+	})
+	if err == nil {
+		err = results.WriteUnits(os.Stdout, opt.kinds()...)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return statusOf(ctx, 1)
+	}
+	running, runningCtx = s, ctx
+	return statusOf(ctx, s.close(ctx, m.Run()))
+}
+
+// benchmarksAsked reports whether go test is to run BenchmarkServe.
+func benchmarksAsked() bool {
+	pattern := testFlag[string]("test.bench")
+	if pattern == "" || testFlag[string]("test.list") != "" {
+		return false
+	}
+	first, _, _ := strings.Cut(pattern, "/")
+	asked, err := regexp.MatchString(first, "BenchmarkServe")
+	return asked || err != nil // go test tells what is wrong with the pattern
+}
+
+func testFlag[T any](name string) T {
+	return flag.Lookup(name).Value.(flag.Getter).Get().(T)
+}
+
+// statusOf returns the exit status: a signal's if one arrived.
+func statusOf(ctx context.Context, code int) int {
+	var why interruption
+	if errors.As(context.Cause(ctx), &why) {
+		return why.status()
+	}
+	return code
+}
+
+// BenchmarkServe is the matrix.
+func BenchmarkServe(b *testing.B) {
+	s := running
+	inMatrix.Store(true)
+	defer inMatrix.Store(false)
+	for _, m := range s.models {
+		if m.dummy {
+			fmt.Println("weights: dummy") // keeps these figures out of tables with others
+		}
+		for _, t := range s.opt.frameworks {
+			g := s.group(t, m)
+			for _, c := range s.opt.cases(t.Name, m.Name) {
+				b.Run(c.String(), func(b *testing.B) { serveCase(b, s, g, c) })
+			}
+			s.fault(g.close())
+		}
+		if m.dummy {
+			fmt.Println("weights:")
+		}
+	}
+}
+
+// serveCase is one pass over a case.
+func serveCase(b *testing.B, s *suite, g *group, c results.Case) {
+	repeat, due := s.next(c)
+	if !due {
+		replay(b, s, c)
+		return
+	}
+	first := !s.begun[c]
+	s.begun[c] = true
+	ctx, cancel := s.clock.bound(runningCtx)
+	defer cancel()
+	err := context.Cause(ctx)
+	if err == nil {
+		err = s.clock.fits()
+	}
+	var sum *results.Summary
+	if err == nil {
+		began := time.Now()
+		sum, err = s.measure(ctx, g, c, repeat, b.Loop)
+		s.clock.took(time.Since(began))
+	}
+	if sum == nil {
+		var why interruption
+		if errors.As(err, &why) || errors.Is(err, errNoTime) {
+			s.leave(c, repeat)
+			if first {
+				b.Skip(err) // prints nothing
+			}
+			b.Fatal(err) // the name is printed already, and a line without figures must not follow
+		}
+		s.failed = true
+		b.Fatal(err)
+	}
+	explain(b, sum)
+	if err != nil {
+		b.Log(err)
+	}
+	report(b, s, sum)
+}
+
+// replay prints a pass that an earlier run of the suite has done. go test calls
+// the function with b.N = 1 and then again with more, for one line.
+func replay(b *testing.B, s *suite, c results.Case) {
+	first := b.N == 1
+	if first {
+		s.replayed[c]++
+	}
+	sum, _ := s.run.Done(c, (s.replayed[c]-1)%s.passes)
+	b.N = sum.Requests
+	if first {
+		explain(b, sum)
+	}
+	report(b, s, sum)
+}
+
+// explain logs what a reader of the line should know.
+func explain(b *testing.B, sum *results.Summary) {
+	for _, note := range sum.Notes {
+		if !strings.HasPrefix(note, ceilingNote) {
+			b.Log(note)
+		}
+	}
+	if sum.Failed > 0 {
+		b.Logf("%d of %d requests failed %v; the first: %s", sum.Failed, sum.Requests, sum.Errors, sum.First)
+	}
+}
+
+// report makes a pass the result of the benchmark.
+func report(b *testing.B, s *suite, sum *results.Summary) {
+	if sum.Failed == sum.Requests {
+		b.Fatalf("all %d requests failed", sum.Requests)
+	}
+	if n := sum.Errors[results.ClassServerDied]; n > 0 {
+		b.Errorf("the server died with %d requests in flight", n)
+	}
+	if s.opt.throughputOnly {
+		b.ReportMetric(0, "ns/op") // takes testing's own figure out of the line
+	}
+	for _, v := range sum.Values(s.opt.kinds()...) {
+		b.ReportMetric(v.Value, v.Unit)
+	}
+}
