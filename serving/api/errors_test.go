@@ -19,116 +19,119 @@ const (
 	chatPath        = "/v1/chat/completions"
 )
 
+const hi = `"messages":[{"role":"user","content":"hi"}]`
+
+// refusals are bad requests, and what the answer must name.
+var refusals = []struct {
+	path, body string
+	status     int
+	param      string
+	says       []string
+}{
+	// JSON
+	{completionsPath, ``, 400, "", []string{"byte 0"}},
+	{completionsPath, `{"prompt": "x", `, 400, "", []string{"byte 16"}},
+	{completionsPath, `{"prompt": "x"} {}`, 400, "", []string{"byte 17"}},
+	{completionsPath, `[1]`, 400, "", []string{"object"}},
+	{completionsPath, `null`, 400, "", []string{"object"}},
+	{completionsPath, `"x"`, 400, "", []string{"object"}},
+	{completionsPath, "{\"prompt\": \"a\xffb\"}", 400, "", []string{"UTF-8", "byte 13"}},
+	{completionsPath, strings.Repeat(`{"prompt":`, 20000), 400, "", []string{"byte"}},
+	// not numbers
+	{completionsPath, `{"prompt":"x","temperature":NaN}`, 400, "temperature", []string{"NaN", "0 or more"}},
+	{completionsPath, `{"prompt":"x","top_p": Infinity}`, 400, "top_p", []string{"Infinity", "at most 1"}},
+	{completionsPath, `{"prompt":"x","temperature": -Infinity}`, 400, "temperature", []string{"-Infinity", "0 or more"}},
+	{completionsPath, `{"prompt":"x","temperature":1e999}`, 400, "temperature", []string{"1e999", "0 or more"}},
+	{completionsPath, `{"prompt":"x","temperature":"NaN"}`, 400, "temperature", []string{`"NaN"`}},
+	// ranges
+	{completionsPath, `{"prompt":"x","temperature":-0.5}`, 400, "temperature", []string{"-0.5", "0 or more"}},
+	{completionsPath, `{"prompt":"x","top_p":0}`, 400, "top_p", []string{"0", "above 0"}},
+	{completionsPath, `{"prompt":"x","top_p":1.01}`, 400, "top_p", []string{"1.01", "at most 1"}},
+	{completionsPath, `{"prompt":"x","top_k":-2}`, 400, "top_k", []string{"-2", "-1 or 0"}},
+	{completionsPath, `{"prompt":"x","top_k":1.5}`, 400, "top_k", []string{"1.5", "integer"}},
+	{completionsPath, `{"prompt":"x","max_tokens":0}`, 400, "max_tokens", []string{"0", "1 or more"}},
+	{completionsPath, `{"prompt":"x","max_tokens":-7}`, 400, "max_tokens", []string{"-7", "1 or more"}},
+	{completionsPath, `{"prompt":"x","max_tokens":1e30}`, 400, "max_tokens", []string{"1e30", "integer"}},
+	{completionsPath, `{"prompt":"x","max_tokens":99999999999999999999}`, 400, "max_tokens", []string{"integer"}},
+	{completionsPath, `{"prompt":"x","max_tokens":2049}`, 400, "max_tokens", []string{"2049", "2048"}},
+	{completionsPath, `{"prompt":"x y z","max_tokens":2046}`, 400, "max_tokens", []string{"2048", "3", "2046", "2049"}},
+	{chatPath, `{` + hi + `,"max_completion_tokens":2048}`, 400, "max_completion_tokens", []string{"2048", "2051"}},
+	{completionsPath, `{"prompt":"x","min_tokens":-1}`, 400, "min_tokens", []string{"-1", "16"}},
+	{completionsPath, `{"prompt":"x","min_tokens":5,"max_tokens":4}`, 400, "min_tokens", []string{"5", "4"}},
+	{completionsPath, `{"prompt":"x","seed":18446744073709551616}`, 400, "seed", []string{"64 bits"}},
+	// types
+	{completionsPath, `{"prompt":"x","temperature":"0.5"}`, 400, "temperature", []string{`"0.5"`}},
+	{completionsPath, `{"prompt":"x","temperature":true}`, 400, "temperature", []string{"true"}},
+	{completionsPath, `{"prompt":"x","max_tokens":"16"}`, 400, "max_tokens", []string{`"16"`, "integer"}},
+	{completionsPath, `{"prompt":"x","stream":1}`, 400, "stream", []string{"true or false", "1"}},
+	{completionsPath, `{"prompt":"x","ignore_eos":"yes"}`, 400, "ignore_eos", []string{"true or false"}},
+	{completionsPath, `{"prompt":"x","model":3}`, 400, "model", []string{"string", "3"}},
+	{completionsPath, `{"prompt":"x","stream":true,"stream_options":7}`, 400, "stream_options", []string{"object"}},
+	{completionsPath, `{"prompt":"x","stream":true,"stream_options":{"include_usage":2}}`, 400, "stream_options.include_usage", []string{"true or false"}},
+	{completionsPath, `{"prompt":"x","stream_options":{"include_usage":true}}`, 400, "stream_options", []string{"stream: true"}},
+	{completionsPath, `{"prompt":"x","stop":5}`, 400, "stop", []string{"string", "5"}},
+	{completionsPath, `{"prompt":"x","stop":["a",5]}`, 400, "stop", []string{"string"}},
+	{completionsPath, `{"prompt":"x","stop":""}`, 400, "stop", []string{"empty"}},
+	{completionsPath, `{"prompt":"x","stop":["a",null]}`, 400, "stop", []string{"empty"}},
+	{completionsPath, `{"prompt":"x","stop":["1","2","3","4","5"]}`, 400, "stop", []string{"5", "4"}},
+	{completionsPath, `{"prompt":"x","temperature":"` + strings.Repeat("x", 5000) + `"}`, 400, "temperature", []string{"…"}},
+	// prompts
+	{completionsPath, `{}`, 400, "prompt", []string{"missing or empty"}},
+	{completionsPath, `{"prompt":null}`, 400, "prompt", []string{"missing or empty"}},
+	{completionsPath, `{"prompt":""}`, 400, "prompt", []string{"missing or empty"}},
+	{completionsPath, `{"prompt":[]}`, 400, "prompt", []string{"missing or empty"}},
+	{completionsPath, `{"prompt":[""]}`, 400, "prompt", []string{"missing or empty"}},
+	{completionsPath, `{"prompt":[[]]}`, 400, "prompt", []string{"missing or empty"}},
+	{completionsPath, `{"prompt":" "}`, 400, "prompt", []string{"no tokens"}},
+	{completionsPath, `{"prompt":5}`, 400, "prompt", []string{"a string, a list", "5"}},
+	{completionsPath, `{"prompt":{"a":1}}`, 400, "prompt", []string{"a string, a list"}},
+	{completionsPath, `{"prompt":[null]}`, 400, "prompt[0]", []string{"a string, a list"}},
+	{completionsPath, `{"prompt":[true]}`, 400, "prompt[0]", []string{"a string, a list"}},
+	{completionsPath, `{"prompt":[[["x"]]]}`, 400, "prompt[0]", []string{"a string, a list"}},
+	{completionsPath, `{"prompt":["a","b"]}`, 400, "prompt", []string{"2 prompts", "not supported yet"}},
+	{completionsPath, `{"prompt":[[1],[2],[3]]}`, 400, "prompt", []string{"3 prompts", "not supported yet"}},
+	{completionsPath, `{"prompt":[1,null]}`, 400, "prompt", []string{"null"}},
+	{completionsPath, `{"prompt":[1,"2"]}`, 400, "prompt", []string{"string", "no token id"}},
+	{completionsPath, `{"prompt":[1.5]}`, 400, "prompt", []string{"1.5", "no token id"}},
+	{completionsPath, `{"prompt":[4294967297]}`, 400, "prompt", []string{"4294967297"}},
+	{completionsPath, `{"prompt":[7,50000]}`, 400, "prompt", []string{"prompt[1]", "50000", "49999"}},
+	{completionsPath, `{"prompt":[-1]}`, 400, "prompt", []string{"prompt[0]", "-1", "49999"}},
+	{completionsPath, `{"prompt":"` + strings.Repeat("x ", 2048) + `"}`, 400, "prompt", []string{"2048", "alone has 2048"}},
+	{completionsPath, `{"prompt":"` + strings.Repeat("x ", 3000) + `","stream":true}`, 400, "prompt", []string{"2048", "3000"}},
+	// messages
+	{chatPath, `{}`, 400, "messages", []string{"missing or empty"}},
+	{chatPath, `{"messages":[]}`, 400, "messages", []string{"missing or empty"}},
+	{chatPath, `{"messages":"hi"}`, 400, "messages", []string{"list of messages"}},
+	{chatPath, `{"messages":["hi"]}`, 400, "messages[0]", []string{"object"}},
+	{chatPath, `{"messages":[null]}`, 400, "messages[0]", []string{"object"}},
+	{chatPath, `{"messages":[{"content":"hi"}]}`, 400, "messages[0].role", []string{"system, user or assistant"}},
+	{chatPath, `{"messages":[{"role":4,"content":"hi"}]}`, 400, "messages[0].role", []string{"4"}},
+	{chatPath, `{"messages":[{"role":"user"}]}`, 400, "messages[0].content", []string{"string or a list"}},
+	{chatPath, `{"messages":[{"role":"user","content":null}]}`, 400, "messages[0].content", []string{"null"}},
+	{chatPath, `{` + hi[:len(hi)-1] + `,{"role":"user","content":7}]}`, 400, "messages[1].content", []string{"7"}},
+	{chatPath, `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}`, 400, "messages[0].content[0]", []string{"text"}},
+	{chatPath, `{"messages":[{"role":"user","content":[{"type":"text"}]}]}`, 400, "messages[0].content[0]", []string{"text"}},
+	{chatPath, `{"messages":[{"role":"assistant","content":null,"tool_calls":[{}]}]}`, 400, "messages[0].tool_calls", []string{"not supported"}},
+	{chatPath, `{"messages":[{"role":"forbidden","content":"x"}]}`, 400, "messages", []string{"no such role", "template"}},
+	// models
+	{completionsPath, `{"model":"other","prompt":"x"}`, 404, "model", []string{"other", "smol", "org/alias"}},
+	{chatPath, `{"model":"other",` + hi + `,"stream":true}`, 404, "model", []string{"other", "smol"}},
+	// not supported
+	{completionsPath, `{"prompt":"x","n":2}`, 400, "n", []string{"not supported yet", "2"}},
+	{completionsPath, `{"prompt":"x","best_of":3}`, 400, "best_of", []string{"not supported yet"}},
+	{completionsPath, `{"prompt":"x","echo":true}`, 400, "echo", []string{"not supported yet"}},
+	{completionsPath, `{"prompt":"x","suffix":"y"}`, 400, "suffix", []string{"not supported yet"}},
+	{completionsPath, `{"prompt":"x","logprobs":0}`, 400, "logprobs", []string{"not supported yet", "null"}},
+	{completionsPath, `{"prompt":"x","presence_penalty":0.1}`, 400, "presence_penalty", []string{"not supported yet", "give 0"}},
+	{completionsPath, `{"prompt":"x","logit_bias":{"5":1}}`, 400, "logit_bias", []string{"not supported yet"}},
+	{chatPath, `{` + hi + `,"tools":[{"type":"function"}]}`, 400, "tools", []string{"not supported yet"}},
+	{chatPath, `{` + hi + `,"response_format":{"type":"json_object"}}`, 400, "response_format", []string{"not supported yet"}},
+	{chatPath, `{` + hi + `,"logprobs":true}`, 400, "logprobs", []string{"not supported yet"}},
+}
+
 // TestRefused: every bad request is told its field, its value and what is allowed.
 func TestRefused(t *testing.T) {
-	hi := `"messages":[{"role":"user","content":"hi"}]`
-	tests := []struct {
-		path, body string
-		status     int
-		param      string
-		says       []string
-	}{
-		// JSON
-		{completionsPath, ``, 400, "", []string{"byte 0"}},
-		{completionsPath, `{"prompt": "x", `, 400, "", []string{"byte 16"}},
-		{completionsPath, `{"prompt": "x"} {}`, 400, "", []string{"byte 17"}},
-		{completionsPath, `[1]`, 400, "", []string{"object"}},
-		{completionsPath, `null`, 400, "", []string{"object"}},
-		{completionsPath, `"x"`, 400, "", []string{"object"}},
-		{completionsPath, "{\"prompt\": \"a\xffb\"}", 400, "", []string{"UTF-8", "byte 13"}},
-		{completionsPath, strings.Repeat(`{"prompt":`, 20000), 400, "", []string{"byte"}},
-		// not numbers
-		{completionsPath, `{"prompt":"x","temperature":NaN}`, 400, "temperature", []string{"NaN", "0 or more"}},
-		{completionsPath, `{"prompt":"x","top_p": Infinity}`, 400, "top_p", []string{"Infinity", "at most 1"}},
-		{completionsPath, `{"prompt":"x","temperature": -Infinity}`, 400, "temperature", []string{"-Infinity", "0 or more"}},
-		{completionsPath, `{"prompt":"x","temperature":1e999}`, 400, "temperature", []string{"1e999", "0 or more"}},
-		{completionsPath, `{"prompt":"x","temperature":"NaN"}`, 400, "temperature", []string{`"NaN"`}},
-		// ranges
-		{completionsPath, `{"prompt":"x","temperature":-0.5}`, 400, "temperature", []string{"-0.5", "0 or more"}},
-		{completionsPath, `{"prompt":"x","top_p":0}`, 400, "top_p", []string{"0", "above 0"}},
-		{completionsPath, `{"prompt":"x","top_p":1.01}`, 400, "top_p", []string{"1.01", "at most 1"}},
-		{completionsPath, `{"prompt":"x","top_k":-2}`, 400, "top_k", []string{"-2", "-1 or 0"}},
-		{completionsPath, `{"prompt":"x","top_k":1.5}`, 400, "top_k", []string{"1.5", "integer"}},
-		{completionsPath, `{"prompt":"x","max_tokens":0}`, 400, "max_tokens", []string{"0", "1 or more"}},
-		{completionsPath, `{"prompt":"x","max_tokens":-7}`, 400, "max_tokens", []string{"-7", "1 or more"}},
-		{completionsPath, `{"prompt":"x","max_tokens":1e30}`, 400, "max_tokens", []string{"1e30", "integer"}},
-		{completionsPath, `{"prompt":"x","max_tokens":99999999999999999999}`, 400, "max_tokens", []string{"integer"}},
-		{completionsPath, `{"prompt":"x","max_tokens":2049}`, 400, "max_tokens", []string{"2049", "2048"}},
-		{completionsPath, `{"prompt":"x y z","max_tokens":2046}`, 400, "max_tokens", []string{"2048", "3", "2046", "2049"}},
-		{chatPath, `{` + hi + `,"max_completion_tokens":2048}`, 400, "max_completion_tokens", []string{"2048", "2051"}},
-		{completionsPath, `{"prompt":"x","min_tokens":-1}`, 400, "min_tokens", []string{"-1", "16"}},
-		{completionsPath, `{"prompt":"x","min_tokens":5,"max_tokens":4}`, 400, "min_tokens", []string{"5", "4"}},
-		{completionsPath, `{"prompt":"x","seed":18446744073709551616}`, 400, "seed", []string{"64 bits"}},
-		// types
-		{completionsPath, `{"prompt":"x","temperature":"0.5"}`, 400, "temperature", []string{`"0.5"`}},
-		{completionsPath, `{"prompt":"x","temperature":true}`, 400, "temperature", []string{"true"}},
-		{completionsPath, `{"prompt":"x","max_tokens":"16"}`, 400, "max_tokens", []string{`"16"`, "integer"}},
-		{completionsPath, `{"prompt":"x","stream":1}`, 400, "stream", []string{"true or false", "1"}},
-		{completionsPath, `{"prompt":"x","ignore_eos":"yes"}`, 400, "ignore_eos", []string{"true or false"}},
-		{completionsPath, `{"prompt":"x","model":3}`, 400, "model", []string{"string", "3"}},
-		{completionsPath, `{"prompt":"x","stream":true,"stream_options":7}`, 400, "stream_options", []string{"object"}},
-		{completionsPath, `{"prompt":"x","stream":true,"stream_options":{"include_usage":2}}`, 400, "stream_options.include_usage", []string{"true or false"}},
-		{completionsPath, `{"prompt":"x","stream_options":{"include_usage":true}}`, 400, "stream_options", []string{"stream: true"}},
-		{completionsPath, `{"prompt":"x","stop":5}`, 400, "stop", []string{"string", "5"}},
-		{completionsPath, `{"prompt":"x","stop":["a",5]}`, 400, "stop", []string{"string"}},
-		{completionsPath, `{"prompt":"x","stop":""}`, 400, "stop", []string{"empty"}},
-		{completionsPath, `{"prompt":"x","stop":["a",null]}`, 400, "stop", []string{"empty"}},
-		{completionsPath, `{"prompt":"x","stop":["1","2","3","4","5"]}`, 400, "stop", []string{"5", "4"}},
-		{completionsPath, `{"prompt":"x","temperature":"` + strings.Repeat("x", 5000) + `"}`, 400, "temperature", []string{"…"}},
-		// prompts
-		{completionsPath, `{}`, 400, "prompt", []string{"missing or empty"}},
-		{completionsPath, `{"prompt":null}`, 400, "prompt", []string{"missing or empty"}},
-		{completionsPath, `{"prompt":""}`, 400, "prompt", []string{"missing or empty"}},
-		{completionsPath, `{"prompt":[]}`, 400, "prompt", []string{"missing or empty"}},
-		{completionsPath, `{"prompt":[""]}`, 400, "prompt", []string{"missing or empty"}},
-		{completionsPath, `{"prompt":[[]]}`, 400, "prompt", []string{"missing or empty"}},
-		{completionsPath, `{"prompt":" "}`, 400, "prompt", []string{"no tokens"}},
-		{completionsPath, `{"prompt":5}`, 400, "prompt", []string{"a string, a list", "5"}},
-		{completionsPath, `{"prompt":{"a":1}}`, 400, "prompt", []string{"a string, a list"}},
-		{completionsPath, `{"prompt":[null]}`, 400, "prompt[0]", []string{"a string, a list"}},
-		{completionsPath, `{"prompt":[true]}`, 400, "prompt[0]", []string{"a string, a list"}},
-		{completionsPath, `{"prompt":[[["x"]]]}`, 400, "prompt[0]", []string{"a string, a list"}},
-		{completionsPath, `{"prompt":["a","b"]}`, 400, "prompt", []string{"2 prompts", "not supported yet"}},
-		{completionsPath, `{"prompt":[[1],[2],[3]]}`, 400, "prompt", []string{"3 prompts", "not supported yet"}},
-		{completionsPath, `{"prompt":[1,null]}`, 400, "prompt", []string{"null"}},
-		{completionsPath, `{"prompt":[1,"2"]}`, 400, "prompt", []string{"string", "no token id"}},
-		{completionsPath, `{"prompt":[1.5]}`, 400, "prompt", []string{"1.5", "no token id"}},
-		{completionsPath, `{"prompt":[4294967297]}`, 400, "prompt", []string{"4294967297"}},
-		{completionsPath, `{"prompt":[7,50000]}`, 400, "prompt", []string{"prompt[1]", "50000", "49999"}},
-		{completionsPath, `{"prompt":[-1]}`, 400, "prompt", []string{"prompt[0]", "-1", "49999"}},
-		{completionsPath, `{"prompt":"` + strings.Repeat("x ", 2048) + `"}`, 400, "prompt", []string{"2048", "alone has 2048"}},
-		{completionsPath, `{"prompt":"` + strings.Repeat("x ", 3000) + `","stream":true}`, 400, "prompt", []string{"2048", "3000"}},
-		// messages
-		{chatPath, `{}`, 400, "messages", []string{"missing or empty"}},
-		{chatPath, `{"messages":[]}`, 400, "messages", []string{"missing or empty"}},
-		{chatPath, `{"messages":"hi"}`, 400, "messages", []string{"list of messages"}},
-		{chatPath, `{"messages":["hi"]}`, 400, "messages[0]", []string{"object"}},
-		{chatPath, `{"messages":[null]}`, 400, "messages[0]", []string{"object"}},
-		{chatPath, `{"messages":[{"content":"hi"}]}`, 400, "messages[0].role", []string{"system, user or assistant"}},
-		{chatPath, `{"messages":[{"role":4,"content":"hi"}]}`, 400, "messages[0].role", []string{"4"}},
-		{chatPath, `{"messages":[{"role":"user"}]}`, 400, "messages[0].content", []string{"string or a list"}},
-		{chatPath, `{"messages":[{"role":"user","content":null}]}`, 400, "messages[0].content", []string{"null"}},
-		{chatPath, `{` + hi[:len(hi)-1] + `,{"role":"user","content":7}]}`, 400, "messages[1].content", []string{"7"}},
-		{chatPath, `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}`, 400, "messages[0].content[0]", []string{"text"}},
-		{chatPath, `{"messages":[{"role":"user","content":[{"type":"text"}]}]}`, 400, "messages[0].content[0]", []string{"text"}},
-		{chatPath, `{"messages":[{"role":"assistant","content":null,"tool_calls":[{}]}]}`, 400, "messages[0].tool_calls", []string{"not supported"}},
-		{chatPath, `{"messages":[{"role":"forbidden","content":"x"}]}`, 400, "messages", []string{"no such role", "template"}},
-		// models
-		{completionsPath, `{"model":"other","prompt":"x"}`, 404, "model", []string{"other", "smol", "org/alias"}},
-		{chatPath, `{"model":"other",` + hi + `,"stream":true}`, 404, "model", []string{"other", "smol"}},
-		// not supported
-		{completionsPath, `{"prompt":"x","n":2}`, 400, "n", []string{"not supported yet", "2"}},
-		{completionsPath, `{"prompt":"x","best_of":3}`, 400, "best_of", []string{"not supported yet"}},
-		{completionsPath, `{"prompt":"x","echo":true}`, 400, "echo", []string{"not supported yet"}},
-		{completionsPath, `{"prompt":"x","suffix":"y"}`, 400, "suffix", []string{"not supported yet"}},
-		{completionsPath, `{"prompt":"x","logprobs":0}`, 400, "logprobs", []string{"not supported yet", "null"}},
-		{completionsPath, `{"prompt":"x","presence_penalty":0.1}`, 400, "presence_penalty", []string{"not supported yet", "give 0"}},
-		{completionsPath, `{"prompt":"x","logit_bias":{"5":1}}`, 400, "logit_bias", []string{"not supported yet"}},
-		{chatPath, `{` + hi + `,"tools":[{"type":"function"}]}`, 400, "tools", []string{"not supported yet"}},
-		{chatPath, `{` + hi + `,"response_format":{"type":"json_object"}}`, 400, "response_format", []string{"not supported yet"}},
-		{chatPath, `{` + hi + `,"logprobs":true}`, 400, "logprobs", []string{"not supported yet"}},
-	}
-	for _, tt := range tests {
+	for _, tt := range refusals {
 		name := tt.body
 		t.Run(name[:min(len(name), 60)], func(t *testing.T) {
 			f := newFake("")

@@ -69,7 +69,7 @@ func parseFlags(args []string, out io.Writer) (*options, error) {
 	fs.SetOutput(io.Discard) // errors are told by the caller, once
 	fs.StringVar(&o.model, "model", "", "`folder`, .gguf file or hub id (org/name); required")
 	fs.Func("served-model-name", "`name` to serve the model under, or several with commas; the flag may be repeated (default: --model)", o.addNames)
-	fs.StringVar(&o.host, "host", o.host, "`address` to listen on")
+	fs.StringVar(&o.host, "host", o.host, "`address` to listen on (default 127.0.0.1)")
 	intFlag(fs, "port", "`port` to listen on; 0 takes a free one and prints it", 0, 65535, &o.port)
 	choiceFlag(fs, "device", "auto and cpu are the same for now", []string{"auto", "cpu"}, func(v string) { o.device = v })
 	choiceFlag(fs, "dtype", "of matrices and KV cache", []string{"bfloat16", "float32"}, func(v string) {
@@ -87,7 +87,7 @@ func parseFlags(args []string, out io.Writer) (*options, error) {
 	intFlag(fs, "threads", "`cores` to compute on (default 0: all)", 0, 4096, &o.threads)
 	fs.Func("seed", "`number` that dummy weights, and requests without a seed, are drawn from (default: weights 0, requests random)", o.setSeed)
 	fs.Func("shutdown-timeout", "`seconds` that running requests get after SIGINT or SIGTERM (default 10)", o.setShutdown)
-	bytesFlag(fs, "max-request-bytes", "largest request body (default 8M)", &o.maxRequestBytes)
+	bytesFlag(fs, "max-request-bytes", "largest `size` of a request's body (default 8M)", &o.maxRequestBytes)
 	fs.BoolVar(&o.version, "version", false, "print the version and exit")
 
 	// flag stops at the first argument that is no flag; `vllm serve MODEL --port 1` goes on.
@@ -182,7 +182,7 @@ func defaultOf(n int) string {
 }
 
 func choiceFlag(fs *flag.FlagSet, name, help string, choices []string, set func(string)) {
-	fs.Func(name, fmt.Sprintf("`%s`: %s (default %s)", strings.Join(choices, "|"), help, choices[0]), func(v string) error {
+	fs.Func(name, fmt.Sprintf("%s; `%s` (default %s)", help, strings.Join(choices, " or "), choices[0]), func(v string) error {
 		if !slices.Contains(choices, v) {
 			return fmt.Errorf("must be one of %s", strings.Join(choices, ", "))
 		}
@@ -217,7 +217,7 @@ func last(s string) byte {
 // flagError adds what is allowed to a flag package's error about unknown flags.
 func flagError(fs *flag.FlagSet, err error) error {
 	if !strings.HasPrefix(err.Error(), "flag provided but not defined") {
-		return usageError{err}
+		return usage("%s", strings.Replace(err.Error(), "for flag -", "for flag --", 1))
 	}
 	var names []string
 	fs.VisitAll(func(f *flag.Flag) { names = append(names, "--"+f.Name) })
@@ -227,6 +227,8 @@ func flagError(fs *flag.FlagSet, err error) error {
 
 func printHelp(fs *flag.FlagSet, out io.Writer) {
 	fmt.Fprint(out, "serve answers OpenAI's API with one model.\n\n  serve --model FOLDER|FILE.gguf|HUB-ID [flags]\n\n")
-	fs.SetOutput(out)
-	fs.PrintDefaults()
+	fs.VisitAll(func(f *flag.Flag) {
+		value, help := flag.UnquoteUsage(f)
+		fmt.Fprintf(out, "  --%s %s\n        %s\n", f.Name, value, help)
+	})
 }

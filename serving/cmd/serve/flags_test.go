@@ -48,7 +48,7 @@ func TestParseFlags(t *testing.T) {
 	var help bytes.Buffer
 	_, err = parseFlags([]string{"--help"}, &help)
 	require.ErrorIs(t, err, flag.ErrHelp)
-	for _, name := range []string{"-model", "-max-num-batched-tokens", "-seed", "float32"} {
+	for _, name := range []string{"--model", "--max-num-batched-tokens", "--seed", "float32"} {
 		assert.Contains(t, help.String(), name)
 	}
 }
