@@ -1,3 +1,68 @@
 // Package tokenizer turns text into a model's token ids and back, and messages
-// into the prompt text its chat template writes.
+// into the prompt text that its chat template writes. What it gives is exactly
+// what the tokenizers package (the one under Transformers, vLLM and TGI) gives:
+// the tests compare ids on real prompts, on hard text and feature by feature.
+//
+// # From a model to a Tokenizer
+//
+//  1. Open tells a folder from a GGUF file.
+//  2. FromJSON (folder.go) reads a folder. parseJSON (json.go) takes the model,
+//     the pre-tokeniser and the post-processor out of tokenizer.json and refuses
+//     by name what it lacks; the files beside it say which tokens have a role,
+//     which end a generation, and what the chat template is.
+//     FromGGUF (gguf.go) takes the same from a GGUF file's metadata.
+//  3. Both fill in a vocabulary (vocabulary.go). vocabulary.tokenizer checks it
+//     and makes the tables that encoding and decoding look up. A vocabulary that
+//     lies is refused before anything is allocated by what it says: ids twice,
+//     beyond the number of tokens or with holes, merges of unknown tokens.
+//  4. Dummy (dummy.go) is a small vocabulary of the project's own, for dummy weights.
+//
+// # From text to ids
+//
+//  1. Encode reads ill-formed UTF-8 as U+FFFD (alphabet.go).
+//  2. It cuts out added tokens (added.go): the longest at the leftmost place.
+//     Those that are special are text where the caller says so.
+//  3. The steps of the pre-tokeniser divide what is between them into words
+//     (split.go). The published patterns are scanners written by hand: none needs
+//     to go back further than one character.
+//  4. bpe.encode (bpe.go) looks a word up whole, and merges its bytes where it is
+//     no token: by scanning for the lowest pair, in long words with a heap.
+//  5. EncodePrompt adds what the post-processor puts around a prompt.
+//
+// # From ids to text
+//
+// Decode joins the bytes of ids and replaces what is no UTF-8 by U+FFFD, a
+// maximal ill-formed piece by one. A Stream does the same id by id: it holds back
+// at most three bytes, until they are a character or can no longer become one.
+//
+// # Chat
+//
+//  1. parseChatTemplate (jinja.go) parses the model's Jinja template with gonja,
+//     in the environment of Transformers: trim_blocks and lstrip_blocks
+//     (jinja_source.go), raise_exception, strftime_now and the methods of Python's
+//     strings (jinja_python.go), tojson (jinja_json.go), loop controls, {% generation %}.
+//  2. Chat renders messages. A model without a template, such as GPT-2, gets
+//     DefaultChatTemplate: lines of "Role: content", then "Assistant:".
+//  3. A rendering is bounded (jinja_guard.go), in loops, depth, sizes and time:
+//     a template is part of a model that somebody downloaded.
+//  4. The text is encoded as a whole with specials recognised, as vLLM and
+//     Transformers do. So a message's content that spells out a special token has
+//     that token: whoever may send messages may end a turn in the middle of one.
+//
+// Jinja that gonja lacks is an error of Chat: ( … if … else … ) in brackets, a
+// method of an expression in brackets, unpacking in set, macros' varargs and
+// kwargs, adjacent strings, the filters format and indent. The operators * and **
+// are refused, because they make large values. Not noticed are: an undefined
+// variable or none added to a string (nothing is added; Jinja fails), none
+// written out (nothing, not None), chained comparisons, indexing of non-ASCII
+// strings, lists written out with quotes or escapes in them. TestChatSnippets
+// lists them all.
+//
+// # What is there, and where the rest goes
+//
+// Byte-level BPE with the pre-tokenisers ByteLevel, Digits and GPT-2's pattern as
+// a Split. Another byte-level pattern (Llama 3, Qwen) is a splitter in split.go
+// and its spelling in readSplits; CodeGen is GPT-2's with added tokens, which are
+// read already. SentencePiece BPE (Llama 2, Mistral) needs a normaliser before
+// the steps, and a byte fallback where bpe.symbols looks bytes up.
 package tokenizer

@@ -21,16 +21,15 @@ import (
 // golden is testdata/tokenizer/vectors.json, which its "command" makes with the
 // tokenizers package.
 type golden struct {
-	Hard         []string
-	Repeated     [][2]any // text, how often
-	Classes      string
-	GPT2         realGolden `json:"gpt2"`
-	SmolLM2      realGolden `json:"smollm2"`
-	SmolLM2JSON  realGolden `json:"smollm2_json"`
-	Tiny         map[string]any
-	Texts        []string
-	Variants     []variantGolden
-	TinyVocabLen int `json:"-"`
+	Hard        []string
+	Repeated    [][2]any // text, how often
+	Classes     string
+	GPT2        realGolden `json:"gpt2"`
+	SmolLM2     realGolden `json:"smollm2"`
+	SmolLM2JSON realGolden `json:"smollm2_json"`
+	Tiny        map[string]any
+	Texts       []string
+	Variants    []variantGolden
 }
 
 // realGolden is what a published vocabulary makes of the hard and of the real text.

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -15,7 +16,10 @@ import (
 
 // chatTemplate is a parsed Jinja template with the environment that Transformers
 // gives chat templates (transformers/utils/chat_template_utils.py).
-type chatTemplate struct{ parsed *exec.Template }
+type chatTemplate struct {
+	parsed   *exec.Template
+	literals map[string]any // variables that stand for strings of the source
+}
 
 // Bounds of a template. The largest published ones have about 20 kB; gonja
 // parses and runs by recursion, so what is unbounded could exhaust the stack.
@@ -23,7 +27,7 @@ const (
 	maxTemplate   = 128 << 10        // bytes of source
 	maxNesting    = 100              // brackets within brackets, statements within statements
 	maxTagTokens  = 1000             // names, operators, … between {{ and }} or {% and %}
-	maxLoops      = 100_000          // loop iterations of one rendering, all loops together
+	maxLoops      = 50_000           // loop iterations of one rendering, all loops together
 	maxMacroDepth = 100              // macros within macros
 	maxRange      = 10_000           // elements of range()
 	maxVariable   = 8 << 20          // bytes of a variable
@@ -85,9 +89,13 @@ func parseChatTemplate(source string) (t *chatTemplate, err error) {
 	if len(source) > maxTemplate {
 		return nil, fmt.Errorf("%w: its %d bytes are more than %d", ErrChat, len(source), maxTemplate)
 	}
-	source = trimTags(source)
+	rewritten := &jinjaSource{}
+	if err := rewritten.rewrite(source); err != nil {
+		return nil, fmt.Errorf("%w: it cannot be parsed: %w", ErrChat, err)
+	}
+	source = rewritten.out.String()
 	cfg := config.New()
-	cfg.KeepTrailingNewline = true // trimTags has dropped it
+	cfg.KeepTrailingNewline = true // rewrite has dropped it
 	if err := checkTokens(source, cfg); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrChat, err)
 	}
@@ -99,7 +107,7 @@ func parseChatTemplate(source string) (t *chatTemplate, err error) {
 		}
 		return nil, fmt.Errorf("%w: it cannot be parsed: %w", ErrChat, err)
 	}
-	return &chatTemplate{parsed}, nil
+	return &chatTemplate{parsed, rewritten.literals}, nil
 }
 
 // render renders messages; names are the special tokens by name.
@@ -122,6 +130,7 @@ func (c *chatTemplate) render(messages []Message, addGenerationPrompt bool, name
 		"add_generation_prompt": addGenerationPrompt,
 		budgetName:              b,
 	}
+	maps.Copy(data, c.literals)
 	for name, token := range names {
 		data[name] = token
 	}
