@@ -23,10 +23,11 @@ const (
 	broken      behaviour = "broken"       // ends its answers in the middle
 	garbage     behaviour = "garbage"      // events that are not JSON
 	status500   behaviour = "500"
-	stalls      behaviour = "stalls"   // never ends an answer
-	halfFail    behaviour = "half"     // fails every other request
-	dies        behaviour = "dies"     // the process ends at the 12th request
-	noStart     behaviour = "no-start" // the process ends at once
+	stalls      behaviour = "stalls"       // never ends an answer
+	stallsLater behaviour = "stalls-later" // never ends an answer after three passes of a case
+	halfFail    behaviour = "half"         // fails every other request
+	dies        behaviour = "dies"         // the process ends at the 12th request
+	noStart     behaviour = "no-start"     // the process ends at once
 )
 
 // fakeTokens is the length of the fake server's answers: words of at most six letters.
@@ -34,8 +35,14 @@ const fakeTokens = 12
 
 // fakeServe is a server of OpenAI's API that generates nothing.
 type fakeServe struct {
-	behaviour behaviour
-	requests  atomic.Int64
+	how      atomic.Value // behaviour
+	requests atomic.Int64
+}
+
+func newFake(b behaviour) *fakeServe {
+	f := &fakeServe{}
+	f.how.Store(b)
+	return f
 }
 
 func (f *fakeServe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -54,28 +61,28 @@ func (f *fakeServe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"error":{"message":"no such model"}}`, http.StatusNotFound)
 		return
 	}
-	n := f.requests.Add(1)
+	n, how := f.requests.Add(1), f.how.Load().(behaviour)
 	switch {
-	case f.behaviour == status500, f.behaviour == halfFail && n%2 == 0:
+	case how == status500, how == halfFail && n%2 == 0:
 		http.Error(w, `{"error":{"message":"out of memory"}}`, http.StatusInternalServerError)
-	case f.behaviour == dies && n == 12:
+	case how == dies && n == 12:
 		fmt.Fprintln(os.Stderr, "fatal: out of memory")
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
-	case f.behaviour == stalls:
+	case how == stalls, how == stallsLater && n > 3*(minWarm+6)+minWarm+2:
 		w.Header().Set("Content-Type", "text/event-stream")
 		fmt.Fprint(w, event("stuck", ""))
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	case req.Stream:
-		f.stream(w)
+		how.stream(w)
 	default:
-		f.whole(w)
+		how.whole(w)
 	}
 }
 
-func (f *fakeServe) usage() string {
-	switch f.behaviour {
+func (b behaviour) usage() string {
+	switch b {
 	case noUsage:
 		return ""
 	case lyingUsage:
@@ -87,10 +94,10 @@ func (f *fakeServe) usage() string {
 	}
 }
 
-func (f *fakeServe) whole(w http.ResponseWriter) {
-	text := fmt.Sprintf(`{"choices":[{"index":0,"text":%q,"finish_reason":"length"}]%s}`, strings.Repeat(" word", fakeTokens), f.usage())
+func (b behaviour) whole(w http.ResponseWriter) {
+	text := fmt.Sprintf(`{"choices":[{"index":0,"text":%q,"finish_reason":"length"}]%s}`, strings.Repeat(" word", fakeTokens), b.usage())
 	w.Header().Set("Content-Type", "application/json")
-	switch f.behaviour {
+	switch b {
 	case broken:
 		w.Header().Set("Content-Length", fmt.Sprint(len(text)))
 		fmt.Fprint(w, text[:20])
@@ -105,17 +112,17 @@ func event(text, more string) string {
 	return fmt.Sprintf("data: {\"choices\":[{\"index\":0,\"text\":%q,\"finish_reason\":null}]%s}\n\n", text, more)
 }
 
-func (f *fakeServe) stream(w http.ResponseWriter) {
+func (b behaviour) stream(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	each := 1
-	if f.behaviour == fourAtOnce {
+	if b == fourAtOnce {
 		each = 4
 	}
 	for i := 0; i < fakeTokens; i += each {
 		switch {
-		case f.behaviour == broken && i == 4:
+		case b == broken && i == 4:
 			panic(http.ErrAbortHandler)
-		case f.behaviour == garbage:
+		case b == garbage:
 			fmt.Fprint(w, "data: <html>\n\n")
 		default:
 			fmt.Fprint(w, event(strings.Repeat(" word", each), ""))
@@ -123,7 +130,7 @@ func (f *fakeServe) stream(w http.ResponseWriter) {
 		w.(http.Flusher).Flush()
 		time.Sleep(100 * time.Microsecond)
 	}
-	fmt.Fprintf(w, "data: {\"choices\":[{\"index\":0,\"text\":\"\",\"finish_reason\":\"length\"}]%s}\n\n", f.usage())
+	fmt.Fprintf(w, "data: {\"choices\":[{\"index\":0,\"text\":\"\",\"finish_reason\":\"length\"}]%s}\n\n", b.usage())
 	fmt.Fprint(w, "data: [DONE]\n\n")
 }
 
@@ -150,6 +157,6 @@ func fakeServeMain() {
 		fmt.Fprintln(os.Stderr, "fatal: no weights")
 		os.Exit(3)
 	}
-	fmt.Println("serving", strings.Join(os.Args[1:], " "))
-	panic(http.ListenAndServe("127.0.0.1:"+port, &fakeServe{behaviour: b}))
+	fmt.Println("process", os.Getpid(), strings.Join(os.Args[1:], " "))
+	panic(http.ListenAndServe("127.0.0.1:"+port, newFake(b)))
 }

@@ -17,7 +17,7 @@ import (
 // What Command leaves zero.
 const (
 	DefaultStartTimeout = 10 * time.Minute
-	DefaultStopTimeout  = 10 * time.Second
+	DefaultStopTimeout  = 20 * time.Second // servers give their running requests ten
 )
 
 // Command says how to run a server as a local process.

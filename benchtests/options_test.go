@@ -1,0 +1,73 @@
+package benchtests
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"servebench/datasets"
+)
+
+func TestOptions(t *testing.T) {
+	o, err := parse()
+	require.NoError(t, err)
+	assert.Equal(t, datasets.Tasks(), o.tasks)
+	assert.Equal(t, datasets.Modes(), o.modes)
+	assert.Equal(t, []int{1, 4}, o.parallels)
+	assert.Empty(t, o.models, "decided later")
+	assert.True(t, filepath.IsAbs(o.results))
+	assert.Len(t, o.cases("custom", "gpt2"), 16)
+	last := o.cases("custom", "gpt2")[15]
+	assert.Equal(t, "framework=custom/model=gpt2/task=code/mode=stream/parallel=4", last.String())
+
+	o, err = parse("-task", "qa, code", "-mode", "stream", "-parallel", "2", "-csv", "out.csv")
+	require.NoError(t, err)
+	assert.Equal(t, []datasets.Task{datasets.QA, datasets.Code}, o.tasks)
+	assert.Equal(t, []int{2}, o.parallels)
+	assert.Equal(t, filepath.Join(o.root, "out.csv"), o.csv, "a path begins where the user is, not in the package")
+
+	check := func(want []int, args ...string) {
+		t.Helper()
+		o, err := parse(args...)
+		require.NoError(t, err)
+		assert.Equal(t, want, o.parallels, args)
+	}
+	check([]int{3}, "-test.parallel", "3")
+	check([]int{1, 2}, "-test.parallel", "3", "-parallel", "1,2")
+	check([]int{1, 8}, "-test.parallel", "3", "-concurrency", "1,8")
+}
+
+func TestOptionsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o644))
+	check := func(want string, args ...string) {
+		t.Helper()
+		_, err := parse(args...)
+		assert.ErrorContains(t, err, want, args)
+	}
+	check(`-framework: unknown framework "vlm": choose from custom`, "-framework", "custom,vlm")
+	check(`-model: unknown model "gpt3": choose from gpt2, phi-2, llama-2-7b-chat, mistral-7b-instruct, smollm2-135m-instruct`, "-model", "gpt3")
+	check("no such file", "-model", "gpt2=/nowhere")
+	check(`-task: unknown task "math": choose from chat, summarization, qa, code`, "-task", "qa,math")
+	check(`unknown task ""`, "-task", "qa,")
+	check(`-mode: unknown mode "batch": choose from sync, stream`, "-mode", "batch")
+	check(`-parallel: "0" is not a number from 1 to`, "-parallel", "1,0")
+	check(`"x" is not a number`, "-concurrency", "x")
+	check(`-task: "qa" is in the list twice`, "-task", "qa,qa")
+	check("-repeat: -1", "-repeat", "-1")
+	check(`-load-format: unknown value "gguf": choose from auto, dummy`, "-load-format", "gguf")
+	check(`-dtype: unknown value "int8": custom takes bfloat16, float32`, "-dtype", "int8")
+	check("-host: ", "-host", "localhost:8000", "-model", "gpt2")
+	check("-host: say which model", "-host", "http://localhost:8000")
+	check("-serve-args and -serve-bin mean nothing", "-host", "http://localhost:8000", "-model", "gpt2", "-serve-args", "-x")
+	check("-prompts: neither authored, hub nor a folder", "-prompts", "/nowhere")
+	check("is a file", "-prompts", file)
+	check("-cpu: one value at most", "-test.cpu", "1,2")
+
+	_, err := parse("-task", "math", "-mode", "batch")
+	assert.ErrorContains(t, err, "-task")
+	assert.ErrorContains(t, err, "-mode", "all faults are told at once")
+}
