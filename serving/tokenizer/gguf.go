@@ -86,6 +86,7 @@ func FromGGUF(f *gguf.File) (*Tokenizer, error) {
 	if err := v.readRoles(f); err != nil {
 		return nil, err
 	}
+	v.promote()
 	if v.template, err = f.String(keyTemplate); err != nil && !errors.Is(err, gguf.ErrNoKey) {
 		return nil, err
 	}

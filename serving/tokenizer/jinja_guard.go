@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -100,11 +101,13 @@ func (b *budget) spend(depth int) error {
 	return nil
 }
 
-// checkSize refuses a variable that has grown too large.
+// checkSize refuses a variable that has grown too large, or that nests so deep
+// that it must contain itself: gonja would write it out without end.
 func (b *budget) checkSize(ctx *exec.Context, name string) error {
 	v, _ := ctx.Get(name)
-	if size := sizeOf(v, 2); size > maxVariable {
-		return b.fail(fmt.Errorf("its variable %s grows beyond %d MB", name, maxVariable>>20))
+	left := maxVariable
+	if !fits(reflect.ValueOf(v), maxNesting, &left) {
+		return b.fail(fmt.Errorf("its variable %s grows beyond %d MB, or nests deeper than %d", name, maxVariable>>20, maxNesting))
 	}
 	return nil
 }
@@ -112,32 +115,49 @@ func (b *budget) checkSize(ctx *exec.Context, name string) error {
 // elementSize is what an element of a container counts for, in bytes.
 const elementSize = 64
 
-// sizeOf returns the bytes of a string, or of a container's elements to the given depth.
-func sizeOf(v any, depth int) int {
-	size := 0
-	switch v := v.(type) {
-	case *exec.Value:
-		if v != nil && !v.IsNil() {
-			return sizeOf(v.Interface(), depth)
+// fits takes the bytes of a value off left, and reports whether they and the
+// levels of nesting were enough. It looks at no more than that many bytes' worth.
+func fits(v reflect.Value, levels int, left *int) bool {
+	each := func(n int, element func(i int) reflect.Value) bool {
+		for i := 0; i < n; i++ {
+			if !fits(element(i), levels-1, left) {
+				return false
+			}
 		}
-	case string:
-		return len(v)
-	case []any:
-		size = elementSize * len(v)
-		for i := 0; depth > 0 && i < len(v); i++ {
-			size += sizeOf(v[i], depth-1)
-		}
-	case exec.ValuesList:
-		size = elementSize * len(v)
-		for i := 0; depth > 0 && i < len(v); i++ {
-			size += sizeOf(v[i], depth-1)
-		}
-	case map[string]any: // a namespace
-		for _, element := range v {
-			size += elementSize + sizeOf(element, depth)
-		}
+		return true
 	}
-	return size
+	*left -= elementSize
+	if *left < 0 || levels == 0 {
+		return false
+	}
+	if !v.IsValid() {
+		return true
+	}
+	switch kind := v.Kind(); {
+	case kind == reflect.String:
+		*left -= v.Len()
+		return *left >= 0
+	case kind == reflect.Interface || kind == reflect.Pointer:
+		*left += elementSize
+		return fits(v.Elem(), levels, left)
+	case kind == reflect.Slice || kind == reflect.Array:
+		return each(v.Len(), v.Index)
+	case kind == reflect.Map: // a namespace
+		keys := v.MapKeys()
+		return each(len(keys), func(i int) reflect.Value { return v.MapIndex(keys[i]) })
+	case kind != reflect.Struct:
+		return true
+	}
+	switch s := v.Interface().(type) {
+	case exec.Value:
+		*left += elementSize
+		return fits(s.Val, levels, left)
+	case exec.Pair:
+		return fits(reflect.ValueOf(s.Value), levels-1, left)
+	case exec.Dict:
+		return each(len(s.Pairs), func(i int) reflect.Value { return reflect.ValueOf(s.Pairs[i].Value) })
+	}
+	return true
 }
 
 // guard is a node that spends from the budget.
