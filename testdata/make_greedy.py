@@ -20,10 +20,16 @@ on behind it, as under ignore_eos)}. The prompt of a row is
 import hashlib, json, sys
 from pathlib import Path
 import torch
+from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 gguf, shared, out = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 tok = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+# From a GGUF file Transformers takes GPT-2's pre-tokenizer for any byte-level
+# vocabulary; SmolLM2's own tokenizer.json splits digits off first, which makes
+# a difference to white space before a number.
+tok.backend_tokenizer.pre_tokenizer = Sequence([
+    Digits(individual_digits=True), ByteLevel(add_prefix_space=False, trim_offsets=True, use_regex=True)])
 model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).eval()
 
 

