@@ -205,7 +205,7 @@ func TestChatBounds(t *testing.T) {
 		"long sum":           {"{{ none.x" + strings.Repeat("+a", 60_000) + " }}", "tokens"},
 		"unclosed":           {"{{ f(in", ""},
 		"no end":             {"{% for i in x %}", ""},
-		"empty raw":          {"{% raw %}{% endraw %}", ""},
+		"raw without end":    {"{% raw %}{{ x }}", "without {% endraw %}"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := withTemplate(c.template, nil).Chat(say, true)

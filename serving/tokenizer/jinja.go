@@ -195,7 +195,7 @@ func guardedStatements() map[string]parser.ControlStructureParser {
 		"set":        guardedSet,
 		"generation": parseGeneration,
 	}
-	for _, name := range []string{"if", "call", "filter", "with", "raw", "break", "continue"} {
+	for _, name := range []string{"if", "call", "filter", "with", "break", "continue"} {
 		statements[name], _ = builtins.ControlStructures.Get(name)
 	}
 	return statements

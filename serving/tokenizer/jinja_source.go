@@ -18,9 +18,13 @@ import (
 //     with a dot and a non-ASCII character behind it. Outside of strings, anything
 //     but ASCII is refused, as Jinja does with most of it.
 //   - It knows keywords by the blank behind them, but no newlines.
+//
+// What is between {% raw %} and {% endraw %} becomes a variable too, so that no
+// text in a tag goes by unchecked.
 type jinjaSource struct {
-	out      strings.Builder
-	literals map[string]any // values of the variables made of strings
+	out       strings.Builder
+	literals  map[string]any // values of the variables made of strings
+	lineStart bool           // whether the text that comes next begins a line
 }
 
 // literalPrefix begins the names of variables that stand for strings.
@@ -32,7 +36,7 @@ func (j *jinjaSource) rewrite(source string) error {
 	source = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(validText(source))
 	source = strings.TrimSuffix(source, "\n")
 	j.literals = map[string]any{}
-	lineStart := true // whether what comes next begins a line
+	j.lineStart = true
 	for {
 		at := nextTag(source)
 		if at < 0 {
@@ -46,26 +50,70 @@ func (j *jinjaSource) rewrite(source string) error {
 		}
 		tag := source[at : at+n]
 		source = source[at+n:]
-		statement := tag[1] != '{' // or comment
-		if open := tag[2]; statement && open != '-' && open != '+' {
-			line := strings.LastIndexByte(text, '\n') + 1
-			if (line > 0 || lineStart) && strings.TrimLeft(text[line:], " \t\v\f") == "" {
-				text = text[:line]
-			}
+		j.out.WriteString(j.leftStrip(text, tag))
+		var err error
+		if isStatement(tag, "raw") {
+			tag, source, err = j.raw(tag, source)
+		} else {
+			err = j.tag(tag)
 		}
-		j.out.WriteString(text)
-		if err := j.tag(tag); err != nil {
+		if err != nil {
 			return err
 		}
-		lineStart = false
-		switch end := tag[len(tag)-3]; {
-		case isRaw(tag): // what follows is text, from its first newline on
-			n := rawLength(source)
-			j.out.WriteString(source[:n])
-			source = source[n:]
-		case statement && end != '+' && end != '-' && strings.HasPrefix(source, "\n"):
-			source, lineStart = source[1:], true
+		j.lineStart = false
+		if end := tag[len(tag)-3]; tag[1] != '{' && end != '+' && end != '-' && strings.HasPrefix(source, "\n") {
+			source, j.lineStart = source[1:], true
 		}
+	}
+}
+
+// leftStrip returns the text before a tag without the white space that
+// lstrip_blocks takes: that from the beginning of the statement's line.
+func (j *jinjaSource) leftStrip(text, tag string) string {
+	if sign := tag[2]; tag[1] == '{' || sign == '-' || sign == '+' {
+		return text
+	}
+	line := strings.LastIndexByte(text, '\n') + 1
+	if (line > 0 || j.lineStart) && strings.TrimLeft(text[line:], " \t\v\f") == "" {
+		return text[:line]
+	}
+	return text
+}
+
+// raw writes what is between {% raw %}, which is tag, and {% endraw %}, as an
+// expression. It returns the tag that ends it and the source behind that.
+func (j *jinjaSource) raw(tag, source string) (end, rest string, err error) {
+	j.lineStart = false
+	for at := 0; ; at += 2 {
+		next := strings.Index(source[at:], "{%")
+		if next < 0 {
+			return "", "", errors.New("{% raw %} without {% endraw %}")
+		}
+		at += next
+		if !strings.HasPrefix(strings.TrimLeft(source[at+2:], "-+ \t\n\v\f"), "endraw") {
+			continue
+		}
+		n := tagLength(source[at:])
+		if n < 0 || !isStatement(source[at:at+n], "endraw") {
+			continue
+		}
+		end = source[at : at+n]
+		text := j.leftStrip(source[:at], end)
+		if tag[len(tag)-3] == '-' {
+			text = strings.TrimLeft(text, " \t\n\v\f")
+		}
+		if end[2] == '-' {
+			text = strings.TrimRight(text, " \t\n\v\f")
+		}
+		open, closing := "{{ ", " }}"
+		if tag[2] == '-' {
+			open = "{{- "
+		}
+		if end[len(end)-3] == '-' {
+			closing = " -}}"
+		}
+		j.out.WriteString(open + j.variable(text) + closing)
+		return end, source[at+n:], nil
 	}
 }
 
@@ -106,10 +154,15 @@ func (j *jinjaSource) literal(quoted string) error {
 	if err != nil {
 		return fmt.Errorf("the string %.40s: %w", quoted, err)
 	}
+	j.out.WriteString(j.variable(value))
+	return nil
+}
+
+// variable makes a variable that holds a value, and returns its name.
+func (j *jinjaSource) variable(value string) string {
 	name := literalPrefix + strconv.Itoa(len(j.literals))
 	j.literals[name] = value
-	j.out.WriteString(name)
-	return nil
+	return name
 }
 
 // escapes are Python's of one character.
@@ -214,22 +267,17 @@ func stringLength(s string) int {
 	return -1
 }
 
-// isRaw reports whether a tag is {% raw %}.
-func isRaw(tag string) bool {
-	return tag[1] == '%' && strings.Trim(tag, "{%}-+ \t\n") == "raw"
-}
-
-// rawLength returns where {% endraw %} begins in s.
-func rawLength(s string) int {
-	for i := 0; ; {
-		at := strings.Index(s[i:], "{%")
-		if at < 0 {
-			return len(s)
-		}
-		i += at
-		if strings.HasPrefix(strings.TrimLeft(s[i+2:], "-+ \t\n"), "endraw") {
-			return i
-		}
-		i += 2
+// isStatement reports whether a tag is {% name %}.
+func isStatement(tag, name string) bool {
+	if tag[1] != '%' {
+		return false
 	}
+	inner := tag[2 : len(tag)-2]
+	if inner != "" && (inner[0] == '-' || inner[0] == '+') {
+		inner = inner[1:]
+	}
+	if n := len(inner); n > 0 && (inner[n-1] == '-' || inner[n-1] == '+') {
+		inner = inner[:n-1]
+	}
+	return strings.Trim(inner, " \t\n\v\f") == name
 }
