@@ -26,7 +26,7 @@ const (
 	stalls      behaviour = "stalls"       // never ends an answer
 	stallsLater behaviour = "stalls-later" // never ends an answer after three passes of a case
 	halfFail    behaviour = "half"         // fails every other request
-	dies        behaviour = "dies"         // the process ends at the 12th request
+	dies        behaviour = "dies"         // the process ends in the second case of six requests
 	noStart     behaviour = "no-start"     // the process ends at once
 )
 
@@ -65,11 +65,11 @@ func (f *fakeServe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case how == status500, how == halfFail && n%2 == 0:
 		http.Error(w, `{"error":{"message":"out of memory"}}`, http.StatusInternalServerError)
-	case how == dies && n == 12:
+	case how == dies && n == minWarm+6+1+3:
 		fmt.Fprintln(os.Stderr, "fatal: out of memory")
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
-	case how == stalls, how == stallsLater && n > 3*(minWarm+6)+minWarm+2:
+	case how == stalls, how == stallsLater && n > minWarm+6+1+6+1+6+1+2:
 		w.Header().Set("Content-Type", "text/event-stream")
 		fmt.Fprint(w, event("stuck", ""))
 		w.(http.Flusher).Flush()

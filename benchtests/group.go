@@ -25,28 +25,53 @@ type group struct {
 
 	tok     *datasets.TokenizerProcess
 	prompts map[datasets.Task]*taskPrompts
+	broken  error // what keeps every case of the group from being measured
 
 	mu     sync.Mutex // guards srv: the signal handler stops it
 	srv    launch.Server
 	served string // the server's name of the model
+	warm   bool   // the server has answered something
 	starts int
 }
 
-// load returns a task's prompts; it starts the tokenizer when it is first called.
+// ready starts what all cases need and is not running: tokenizer and server.
+// What failed once is not tried again, which could take a start's timeout for
+// every case, and is told in full only the first time.
+func (g *group) ready(ctx context.Context) (launch.Server, error) {
+	if g.broken != nil {
+		first, _, _ := strings.Cut(g.broken.Error(), "\n")
+		return nil, fmt.Errorf("not measured either: %s", first)
+	}
+	err := g.startTokenizer(ctx)
+	var srv launch.Server
+	if err == nil {
+		srv, err = g.server(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		g.broken = err
+	}
+	return srv, err
+}
+
+func (g *group) startTokenizer(ctx context.Context) error {
+	if g.tok != nil {
+		return nil
+	}
+	var args []string
+	if g.model.dummy {
+		args = []string{"--load-format", loadDummy}
+	}
+	tok, err := datasets.StartTokenizer(ctx, g.model.path, datasets.TokenizerOptions{Args: args})
+	if err == nil {
+		g.tok = tok // a nil process is no tokenizer
+	}
+	return err
+}
+
+// load returns a task's prompts.
 func (g *group) load(ctx context.Context, task datasets.Task) (*taskPrompts, error) {
 	if p := g.prompts[task]; p != nil {
 		return p, nil
-	}
-	if g.tok == nil {
-		var args []string
-		if g.model.dummy {
-			args = []string{"--load-format", loadDummy}
-		}
-		tok, err := datasets.StartTokenizer(ctx, g.model.path, datasets.TokenizerOptions{Args: args})
-		if err != nil {
-			return nil, err
-		}
-		g.tok = tok
 	}
 	src := promptSource{opt: g.s.opt, model: g.model.Model, tok: g.tok}
 	p, err := src.load(ctx, task)
@@ -77,7 +102,7 @@ func (g *group) server(ctx context.Context) (launch.Server, error) {
 		return nil, err
 	}
 	g.mu.Lock()
-	g.srv = srv
+	g.srv, g.warm = srv, false
 	g.mu.Unlock()
 	if err := g.s.run.AddServer(info); err != nil {
 		return nil, mismatch(errors.Join(err, g.stop()))
@@ -181,10 +206,13 @@ func (g *group) stop() error {
 }
 
 // close ends all that the group started.
-func (g *group) close() error {
+func (g *group) close(ctx context.Context) error {
 	err := g.stop()
 	if g.tok != nil {
-		err = errors.Join(err, g.tok.Close())
+		// A terminal's Ctrl-C reaches the tokenizer too, which then ends as it should.
+		if end := g.tok.Close(); ctx.Err() == nil {
+			err = errors.Join(err, end)
+		}
 		g.tok = nil
 	}
 	return err

@@ -21,8 +21,8 @@ import (
 // errServerDied ends a pass whose server is gone.
 var errServerDied = errors.New("the server died")
 
-// minWarm is the least number of warm-up requests before a case: enough to
-// fault in a server's buffers at every batch size up to it.
+// minWarm is the least number of warm-up requests that a server gets before
+// its first case. Before each later one it gets as many as will be in flight.
 const minWarm = 4
 
 // pass is one measurement of a case.
@@ -43,10 +43,10 @@ type pass struct {
 func (s *suite) measure(ctx context.Context, g *group, c results.Case, repeat int, more func() bool) (*results.Summary, error) {
 	p := &pass{g: g, c: c, repeat: repeat}
 	var err error
-	if p.set, err = g.load(ctx, datasets.Task(c.Task)); err != nil {
+	if p.srv, err = g.ready(ctx); err != nil {
 		return nil, err
 	}
-	if p.srv, err = g.server(ctx); err != nil {
+	if p.set, err = g.load(ctx, datasets.Task(c.Task)); err != nil {
 		return nil, err
 	}
 	p.client, err = client.New(client.Options{
@@ -92,7 +92,11 @@ func (s *suite) finish(reqs []results.Request, o results.Options) (*results.Summ
 
 // warmUp sends prompts that are in no measured set, in the case's own way.
 func (p *pass) warmUp(ctx context.Context) error {
-	n := max(minWarm, p.c.Parallel)
+	n := p.c.Parallel
+	if !p.g.warm {
+		n = max(minWarm, n)
+		p.g.warm = true
+	}
 	reqs, died, err := p.send(ctx, p.set.warm, func() bool { n--; return n >= 0 })
 	if err != nil {
 		return err

@@ -102,7 +102,7 @@ func BenchmarkServe(b *testing.B) {
 			for _, c := range s.opt.cases(t.Name, m.Name) {
 				b.Run(c.String(), func(b *testing.B) { serveCase(b, s, g, c) })
 			}
-			s.fault(g.close())
+			s.fault(g.close(runningCtx))
 		}
 		if m.dummy {
 			fmt.Println("weights:")
@@ -132,15 +132,11 @@ func serveCase(b *testing.B, s *suite, g *group, c results.Case) {
 		s.clock.took(time.Since(began))
 	}
 	if sum == nil {
+		s.leave(c, repeat)
 		var why interruption
-		if errors.As(err, &why) || errors.Is(err, errNoTime) {
-			s.leave(c, repeat)
-			if first {
-				b.Skip(err) // prints nothing
-			}
-			b.Fatal(err) // the name is printed already, and a line without figures must not follow
+		if first && (errors.As(err, &why) || errors.Is(err, errNoTime)) {
+			b.Skip(err) // prints nothing; later the name is printed already, and no line without figures may follow
 		}
-		s.failed = true
 		b.Fatal(err)
 	}
 	explain(b, sum)
@@ -158,6 +154,7 @@ func replay(b *testing.B, s *suite, c results.Case) {
 		s.replayed[c]++
 	}
 	sum, _ := s.run.Done(c, (s.replayed[c]-1)%s.passes)
+	//lint:ignore SA3001 the line is to show how many requests were measured then
 	b.N = sum.Requests
 	if first {
 		explain(b, sum)

@@ -40,7 +40,6 @@ type suite struct {
 	left     []string // passes that are still to be done
 	begun    map[results.Case]bool
 	replayed map[results.Case]int // passes of an earlier process that were printed again
-	failed   bool                 // a pass could not be measured
 	wrong    bool                 // something besides a case failed
 }
 
@@ -160,9 +159,9 @@ func (s *suite) stopServers() {
 // close ends the run and returns the exit status: code is that of the tests.
 func (s *suite) close(ctx context.Context, code int) int {
 	for _, g := range s.groups {
-		s.fault(g.close())
+		s.fault(g.close(ctx))
 	}
-	if len(s.left) == 0 && !s.failed && ctx.Err() == nil {
+	if len(s.left) == 0 && ctx.Err() == nil {
 		s.fault(s.run.Complete())
 	}
 	s.fault(s.run.Close())

@@ -21,10 +21,10 @@
 //
 //   - Sent: just before the system call that hands over the request's last
 //     bytes. Taken after it, a fast server's answer could arrive "before".
-//   - Headers and an event's arrival: as soon as the system call returns that
-//     read their last byte. Bytes that arrive in one read share its time; an
-//     event split over reads has the time of the read that completed it, for
-//     no client can use it sooner.
+//   - Headers, and a chunk's At and End: as soon as the system call returns that
+//     read its first byte (of data, in an event) and its last. Bytes that arrive
+//     in one read share its time. An event is complete with its blank line: no
+//     client can use it sooner.
 //   - End: when the end of the body had been seen.
 //
 // net/http hands over a piece of a chunked body only when the HTTP chunk is
