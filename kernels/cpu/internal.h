@@ -24,7 +24,7 @@ typedef struct {
 
 typedef void (*matmul_fn)(const matmul_tile *t);
 
-#define MAX_TILE 16 // rows of a tile, at most
+#define MAX_TILE 14 // rows of a tile, at most
 
 // How an instruction set multiplies one kind of matrix. Row counts that come
 // from cutting more than `single` rows into tiles of at most `many` all have the

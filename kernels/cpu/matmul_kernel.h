@@ -17,9 +17,9 @@
 
 #define CHUNK 256
 
-// PREFETCH is how far ahead of the multiplication weights are asked for: the
-// hardware prefetcher stops at the end of a page and at the end of a panel.
-#define PREFETCH 1024
+// How many bytes ahead of the multiplication weights are asked for; the figures
+// behind it are in matmul_avx512bf16.c.
+#define PREFETCH(rows) ((rows) <= 8 ? 256 : 2048)
 
 FN void ISA(tile)(const matmul_tile *t, const int bf16, const int rows, const int panels) {
     const float *x = t->x;
@@ -38,7 +38,7 @@ FN void ISA(tile)(const matmul_tile *t, const int bf16, const int rows, const in
 #pragma GCC unroll 4
             for (int p = 0; p < panels; p++) {
                 const char *line = w + (size_t)p * t->panel_bytes;
-                _mm_prefetch(line + PREFETCH, _MM_HINT_T0);
+                _mm_prefetch(line + PREFETCH(rows), _MM_HINT_T0);
                 if (bf16) {
                     v_pair(line, 1, &first[p * NV], &second[p * NV]);
                     continue;
