@@ -128,7 +128,7 @@ func serveCase(b *testing.B, s *suite, g *group, c results.Case) {
 	var sum *results.Summary
 	if err == nil {
 		began := time.Now()
-		sum, err = s.measure(ctx, g, c, repeat, b.Loop)
+		sum, err = s.measure(ctx, g, c, repeat, source(b))
 		s.clock.took(time.Since(began))
 	}
 	if sum == nil {
@@ -144,6 +144,31 @@ func serveCase(b *testing.B, s *suite, g *group, c results.Case) {
 		b.Log(err)
 	}
 	report(b, s, sum)
+}
+
+// source returns what decides whether there is another iteration: b.Loop for
+// -benchtime 100x. For -benchtime 30s it is the clock: b.Loop guesses the number
+// of iterations from how long those before it took, but several requests are in
+// flight here, and the first ones are handed out at once.
+func source(b *testing.B) func() bool {
+	limit, err := time.ParseDuration(flag.Lookup("test.benchtime").Value.String())
+	if err != nil {
+		return b.Loop
+	}
+	var began time.Time
+	n := 0
+	return func() bool {
+		if n == 0 {
+			b.ResetTimer()
+			began = time.Now()
+		} else if time.Since(began) >= limit {
+			//lint:ignore SA3001 this is the number of iterations; testing asks for no more when the time has passed
+			b.N = n
+			return false
+		}
+		n++
+		return true
+	}
 }
 
 // replay prints a pass that an earlier run of the suite has done. go test calls

@@ -187,6 +187,27 @@ func TestSuite(t *testing.T) {
 	assert.NotContains(t, s.out.String(), "weights:", "the weights are not dummy")
 }
 
+// TestBenchTime gives a time in place of a number of iterations.
+func TestBenchTime(t *testing.T) {
+	s := newBench(t, good, "-task", "chat", "-repeat", "2")
+	require.Zero(t, s.run("-test.benchtime=100ms", "-concurrency", "3"), "%s%s", &s.out, &s.err)
+	got := map[string]string{}
+	passes := map[string]int{}
+	for line := range strings.Lines(s.out.String()) {
+		fields := strings.Fields(line)
+		if len(fields) < 4 || !strings.HasPrefix(fields[0], "BenchmarkServe/") {
+			continue
+		}
+		mode := strings.Split(fields[0], "/")[4]
+		row := fmt.Sprintf("chat/%s/%d", strings.TrimPrefix(mode, "mode="), passes[mode])
+		passes[mode]++
+		got[row] = "0/" + fields[1]
+		assert.NotEqual(t, "1", fields[1], "more than one request fits")
+	}
+	assert.Len(t, got, 4)
+	assert.Equal(t, s.rows(), got, "an iteration is a request")
+}
+
 func TestThroughputOnly(t *testing.T) {
 	s := newBench(t, good, "-task", "chat", "-throughput-only", "-load-format", "dummy")
 	require.Zero(t, s.run(), "%s%s", &s.out, &s.err)

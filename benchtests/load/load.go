@@ -30,30 +30,44 @@ func (c Closed) Run(ctx context.Context, clock func() time.Duration, more func()
 	if c.Workers < 1 {
 		return 0, fmt.Errorf("closed loop with %d workers: at least 1 is needed", c.Workers)
 	}
-	// The order is that of the channel: whichever worker is free takes the next.
-	work := make(chan int)
+	free := make(chan struct{}) // a worker waits for the next request
+	work := make(chan int)      // its index
+	over := make(chan struct{}) // there is none
 	var wg sync.WaitGroup
 	for range c.Workers {
 		wg.Go(func() {
 			for {
-				free := clock()
+				since := clock()
+				select {
+				case free <- struct{}{}:
+				case <-over:
+					return
+				}
 				index, ok := <-work
 				if !ok {
 					return
 				}
-				do(ctx, Dispatch{Index: index, Scheduled: free})
+				do(ctx, Dispatch{Index: index, Scheduled: since})
 			}
 		})
 	}
 	defer wg.Wait()
+	defer close(over)
 	defer close(work)
 	n := 0
-	for ctx.Err() == nil && more() {
+	for {
+		// more is asked when somebody is free: a source that ends with time
+		// must not promise a request that begins long after it.
 		select {
-		case work <- n:
-			n++
+		case <-free:
 		case <-ctx.Done():
+			return n, context.Cause(ctx)
 		}
+		if ctx.Err() != nil || !more() {
+			break
+		}
+		work <- n
+		n++
 	}
 	return n, context.Cause(ctx)
 }

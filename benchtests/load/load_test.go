@@ -90,3 +90,28 @@ func TestClosedRefuses(t *testing.T) {
 	_, err := Closed{}.Run(t.Context(), nil, nil, nil)
 	assert.ErrorContains(t, err, "0 workers")
 }
+
+// TestClosedAsksLate checks that more is asked only when a worker is free.
+func TestClosedAsksLate(t *testing.T) {
+	var mu sync.Mutex
+	flying := 0
+	n := 0
+	_, err := Closed{2}.Run(t.Context(), func() time.Duration { return 0 },
+		func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			assert.Less(t, flying, 2)
+			if n++; n > 20 {
+				return false
+			}
+			flying++
+			return true
+		},
+		func(context.Context, Dispatch) {
+			time.Sleep(100 * time.Microsecond)
+			mu.Lock()
+			flying--
+			mu.Unlock()
+		})
+	require.NoError(t, err)
+}
