@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf8"
 
@@ -69,7 +70,7 @@ func readGolden(t testing.TB) *golden {
 func hashIDs(ids []int32) string {
 	h := sha256.New()
 	for _, id := range ids {
-		_ = binary.Write(h, binary.LittleEndian, id)
+		h.Write(binary.LittleEndian.AppendUint32(nil, uint32(id)))
 	}
 	return hex.EncodeToString(h.Sum(nil))[:8]
 }
@@ -93,10 +94,17 @@ func openGPT2(t testing.TB) *Tokenizer {
 	return opened(t, testdata.Shared(t, "tokenizers", "gpt-2.gguf"))
 }
 
+// openedOnce keeps what was opened: several tests use the same vocabulary.
+var openedOnce sync.Map
+
 func opened(t testing.TB, path string) *Tokenizer {
 	t.Helper()
+	if tok, ok := openedOnce.Load(path); ok {
+		return tok.(*Tokenizer)
+	}
 	tok, err := Open(path)
 	require.NoError(t, err)
+	openedOnce.Store(path, tok)
 	return tok
 }
 
