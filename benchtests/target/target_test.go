@@ -54,6 +54,15 @@ func TestCustomProgram(t *testing.T) {
 	assert.ErrorContains(t, err, ServeEnv)
 }
 
+func TestLlamacpp(t *testing.T) {
+	args := llamacpp.Args(Config{Model: "gpt2.gguf", Served: "gpt2", Port: 8123, Extra: []string{"-np", "4"}})
+	assert.Subset(t, args, []string{"-m", "gpt2.gguf", "--alias", "gpt2", "--port", "8123", "--no-cache-prompt"})
+	assert.Equal(t, []string{"-np", "4"}, args[len(args)-2:], "the user's come last")
+	t.Setenv(LlamaServerEnv, "/nowhere/llama-server")
+	_, err := llamacpp.Program(t.Context(), "")
+	assert.ErrorContains(t, err, LlamaServerEnv)
+}
+
 func TestBody(t *testing.T) {
 	prompt := datasets.Prompt{ID: "1", Text: "a < b", Seed: 5,
 		Sampling: datasets.Sampling{Temperature: .5, TopP: .9, MaxTokens: 60}}
@@ -72,6 +81,10 @@ func TestBody(t *testing.T) {
 		`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":true,"stream_options":{"include_usage":true},"ignore_eos":true}`)
 	check(custom, Request{API: datasets.ChatAPI, Mode: datasets.Sync},
 		`{"model":"gpt2","messages":[{"role":"user","content":"a < b"}],`+sampling+`,"stream":false}`)
+
+	check(llamacpp, Request{API: datasets.CompletionAPI, Mode: datasets.Sync, IgnoreEOS: true},
+		`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":false,"ignore_eos":true,`+
+			`"cache_prompt":false,"min_p":0,"repeat_penalty":1,"top_k":0}`)
 
 	plain := Target{Name: "plain"} // can do nothing
 	check(plain, Request{API: datasets.CompletionAPI, Mode: datasets.Stream, IgnoreEOS: true},
