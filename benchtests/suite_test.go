@@ -234,7 +234,12 @@ func TestNothingToDo(t *testing.T) {
 	assert.Contains(t, s.err.String(), "choose from chat, summarization, qa, code")
 	assert.NoDirExists(t, s.results)
 
-	require.Zero(t, s.run("-test.bench=Serve/framework=custom/model=gpt2/task=none"))
+	require.Equal(t, exitUsage, s.run("-test.bench=task=chat"), "go test would find no benchmark and call it a success")
+	assert.Contains(t, s.err.String(), "BenchmarkServe/framework=")
+	assert.NoDirExists(t, s.results)
+
+	require.Equal(t, 1, s.run("-test.bench=Serve/framework=custom/model=gpt2/task=none"))
+	assert.Contains(t, s.err.String(), "no case was run")
 	assert.Empty(t, s.servers(), "no case, no server")
 }
 

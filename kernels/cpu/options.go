@@ -9,7 +9,7 @@ import (
 // ErrUnavailable is returned by New, wrapped with the reason, when the package
 // was built without cgo or not for amd64, or when the CPU lacks AVX2 and FMA.
 // kernels/ref then does the work.
-var ErrUnavailable = errors.New("C kernels are unavailable")
+var ErrUnavailable = errors.New("the C kernels are unavailable")
 
 // Options say how New opens a device.
 type Options struct {
