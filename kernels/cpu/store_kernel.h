@@ -7,7 +7,7 @@
 //           sines; the cache's layout is in attention.h.
 // Threads   a row belongs to one thread. Two rows may share a cache line of the
 //           cache, never an element of it.
-// Bound by  the scattered 2-byte stores: elements of a key lie 64 bytes apart.
+// Bound by  the scattered 2- and 4-byte stores: a key's words lie 64 bytes apart.
 
 FN void ISA(rotate)(float *v, const float *cosine, const float *sine, int half) {
     for (int i = 0; i < half; i += W) {
@@ -25,22 +25,31 @@ FN void ISA(rotate)(float *v, const float *cosine, const float *sine, int half) 
     }
 }
 
-// One head of one token, the `lane`-th of its unit.
-FN void ISA(store_head)(char *unit, int lane, const float *key, const float *value, int e, const int bf16) {
-    char *values = unit + key_bytes(bf16, e);
-    const int pair = lane / 2, odd = lane % 2;
-    if (bf16) {
-        uint16_t *k = (uint16_t *)unit + 2 * lane, *v = (uint16_t *)values + pair * 32 + odd;
-        for (int i = 0; i < e; i++) {
-            k[i / 2 * 32 + i % 2] = bf16_round(key[i]);
-            v[i / 16 * 256 + i % 16 * 2] = bf16_round(value[i]);
-        }
-    } else {
-        float *k = (float *)unit + lane, *v = (float *)values + pair * 32 + odd * 16;
-        for (int i = 0; i < e; i++) {
-            k[i * 16] = key[i];
-            v[i / 16 * 256 + i % 16] = value[i];
-        }
+// One head of one token, the `lane`-th of its unit. Two elements of a key are one
+// word of the cache; the two tokens of a value's pair come at different times.
+FN void ISA(store_bf16)(char *unit, int lane, const float *key, const float *value, int e) {
+    uint32_t *k = (uint32_t *)unit + lane;
+    uint16_t *v = (uint16_t *)(unit + key_bytes(1, e)) + lane / 2 * 32 + lane % 2;
+    for (int i = 0; i < e; i += W) {
+        const int n = min_int(e - i, W);
+        union {
+            float f[W];
+            uint32_t u[W];
+        } a, b; // rounded: the upper halves
+        v_store(a.f, v_bf16(n < W ? v_load_n(key + i, n) : v_load(key + i)));
+        v_store(b.f, v_bf16(n < W ? v_load_n(value + i, n) : v_load(value + i)));
+        for (int j = 0; j < n; j += 2)
+            k[(i + j) / 2 * 16] = a.u[j] >> 16 | a.u[j + 1];
+        for (int j = 0; j < n; j++)
+            v[(i + j) / 16 * 256 + (i + j) % 16 * 2] = (uint16_t)(b.u[j] >> 16);
+    }
+}
+
+FN void ISA(store_f32)(char *unit, int lane, const float *key, const float *value, int e) {
+    float *k = (float *)unit + lane, *v = (float *)(unit + key_bytes(0, e)) + lane / 2 * 32 + lane % 2 * 16;
+    for (int i = 0; i < e; i++) {
+        k[i * 16] = key[i];
+        v[i / 16 * 256 + i % 16] = value[i];
     }
 }
 
@@ -60,9 +69,9 @@ KERNEL void ISA(store_kv)(const store_job *j, int lo, int hi) {
         for (int g = 0; g < kv_heads; g++) {
             char *unit = j->layer + (((size_t)block * kv_heads + g) * per + offset / UNIT) * size;
             if (j->bf16)
-                ISA(store_head)(unit, offset % UNIT, keys + (size_t)g * e, values + (size_t)g * e, e, 1);
+                ISA(store_bf16)(unit, offset % UNIT, keys + (size_t)g * e, values + (size_t)g * e, e);
             else
-                ISA(store_head)(unit, offset % UNIT, keys + (size_t)g * e, values + (size_t)g * e, e, 0);
+                ISA(store_f32)(unit, offset % UNIT, keys + (size_t)g * e, values + (size_t)g * e, e);
         }
     }
 }

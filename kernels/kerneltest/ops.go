@@ -49,7 +49,7 @@ func (s *suite) norm(t *testing.T) {
 	var w worst
 	defer w.log(t)
 	for _, d := range []int{1, 3, 8, 17, 63, 64, 100, 129, 768, 1000} {
-		for _, rows := range []int{1, 2, 33} {
+		for _, rows := range []int{1, 2, 17} {
 			for mode := range 8 {
 				mean, bias, delta := mode&1 > 0, mode&2 > 0, mode&4 > 0
 				x := uniform(3, rows*d, 3)
@@ -98,15 +98,15 @@ func (s *suite) matMul(t *testing.T) {
 	var w worst
 	defer w.log(t)
 	sizes := []struct{ n, k, rows int }{
-		{1, 1, 33}, {5, 3, 33}, {16, 2, 33}, {17, 33, 33}, {50, 31, 33}, {96, 64, 33}, {131, 130, 33},
-		{33, 257, 20}, {48, 520, 18}, {70, 1023, 7}, {400, 96, 70}, {16, 1024, 200},
+		{1, 1, 33}, {5, 3, 33}, {16, 2, 33}, {17, 33, 33}, {50, 31, 33}, {96, 64, 25}, {70, 130, 33},
+		{33, 257, 20}, {18, 520, 18}, {35, 1023, 5}, {400, 24, 70}, {16, 1024, 40},
 	}
 	for _, c := range sizes {
 		x, bias := uniform(7, c.rows*c.k, 1), uniform(8, c.n, 1)
 		weights := tensor("w", kernels.F32, matrix(9, c.n, c.k), c.n, c.k)
 		first := map[bool][]float32{} // the first row's result, by bias
 		for rows := 1; rows <= c.rows; rows++ {
-			if rows > 33 && rows < c.rows {
+			if rows > 17 && rows < c.rows {
 				continue
 			}
 			b := bias
