@@ -5,6 +5,9 @@
 //	ref   plain Go, float64 accumulation: the truth for every test, and the fallback
 //	cpu   C with intrinsics through cgo, instruction set picked at run time
 //
+// kerneltest is the test that every device passes. The functions that check a
+// step (step.go), shapes (shapes.go) and tensors (tensor.go) are for all of them.
+//
 // # Dimension letters
 //
 // The same letters name the same sizes everywhere in the engine.

@@ -48,9 +48,7 @@ void *cpu_alloc(cpu_device *d, size_t bytes) {
     block *b = malloc(sizeof *b);
     if (!b)
         return NULL;
-    // Vector loads of a row's last elements stay within the row; the spare line
-    // is for the prefetches.
-    void *p = map(bytes + 64, b);
+    void *p = map(bytes ? bytes : 1, b);
     if (!p) {
         free(b);
         return NULL;
