@@ -51,6 +51,7 @@ func (s *suite) measure(ctx context.Context, g *group, c results.Case, repeat in
 	}
 	p.client, err = client.New(client.Options{
 		BaseURL: p.srv.URL(), Connections: c.Parallel, Epoch: s.epoch, Timeout: s.opt.requestTimeout,
+		NoKeepAlive: g.target.NoKeepAlive,
 	})
 	if err != nil {
 		return nil, err

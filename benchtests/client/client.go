@@ -40,6 +40,7 @@ type Options struct {
 	Timeout     time.Duration // for a whole request; 0 is DefaultTimeout
 	MaxBody     int64         // bytes of a response's body; 0 is DefaultMaxBody
 	Header      http.Header   // added to every request, such as Authorization
+	NoKeepAlive bool          // a connection of its own for every request
 }
 
 // Client sends requests to one server. It is safe for concurrent use.
@@ -74,6 +75,7 @@ func New(opt Options) (*Client, error) {
 		},
 		Protocols:              &protocols,
 		DisableCompression:     true,
+		DisableKeepAlives:      opt.NoKeepAlive,
 		MaxIdleConnsPerHost:    max(opt.Connections, 1),
 		IdleConnTimeout:        maxIdle,
 		MaxResponseHeaderBytes: maxHeader,

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -247,4 +248,35 @@ func TestSentIsNotTheLastRequests(t *testing.T) {
 	x := c.Do(ctx, Call{Route: "/", Body: []byte("{}")})
 	assert.Error(t, x.Err)
 	assert.Zero(t, x.Sent)
+}
+
+// TestNoKeepAlive sends requests to a server that closes each connection after
+// its answer without saying so, as llama.cpp's does after a stream.
+func TestNoKeepAlive(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			req, err := http.ReadRequest(bufio.NewReader(conn))
+			if err == nil {
+				io.Copy(io.Discard, req.Body)
+				const body = `{"choices":[{"text":"a","finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}`
+				fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+			}
+			conn.Close()
+		}
+	}()
+	c, err := New(Options{BaseURL: "http://" + l.Addr().String(), Epoch: time.Now(), NoKeepAlive: true})
+	require.NoError(t, err)
+	defer c.Close()
+	for i := range 20 {
+		var r results.Request
+		c.Do(t.Context(), Call{Route: "/v1/completions", Body: []byte(`{"prompt":"x"}`)}).Decode(&r)
+		require.Empty(t, r.Error, "request %d: %s", i, r.Detail)
+	}
 }

@@ -28,6 +28,9 @@ type Capabilities struct {
 	Chat         bool     // /v1/chat/completions, with the model's template
 	DummyWeights bool     // Config.Dummy
 	Dtypes       []string // the first is the default
+	// NoKeepAlive is true when the server closes connections that its headers
+	// say it keeps, so that each request needs one of its own.
+	NoKeepAlive bool
 	// PrefixCache is true when a prompt's beginning that was seen before is not
 	// computed again. Cases that send the same prompts are then not cold.
 	PrefixCache bool
