@@ -164,6 +164,7 @@ func (s *suite) close(ctx context.Context, code int) int {
 	if len(s.left) == 0 && ctx.Err() == nil {
 		s.fault(s.run.Complete())
 	}
+	s.fault(results.WriteTable(s.log, "# ", s.run.Finished()))
 	s.fault(s.run.Close())
 	if s.wrong && code == 0 {
 		code = 1
