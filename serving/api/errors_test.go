@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -146,6 +147,19 @@ func TestRefused(t *testing.T) {
 			assert.Empty(t, f.engine.requests, "nothing may reach the engine")
 		})
 	}
+}
+
+// TestRefusedAtOnce: requests share the field tables, so a refusal must leave
+// no trace in them (the race detector looks on).
+func TestRefusedAtOnce(t *testing.T) {
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			err := completionFields["guided_json"](&request{}, "guided_json", []byte("{}"))
+			assert.ErrorContains(t, err, "give null")
+		})
+	}
+	wg.Wait()
 }
 
 // TestNeutral: a field that is not supported passes with the value that changes nothing.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"maps"
 	"math"
@@ -180,10 +181,8 @@ func unsupported(value string) setter {
 		if value != "" && sameJSON(raw, value) {
 			return nil
 		}
-		if value == "" {
-			value = "null"
-		}
-		return badRequest(name, "%s is not supported yet: leave it out or give %s; got %s", name, value, quote(raw))
+		// value stays as it is: requests share this setter.
+		return badRequest(name, "%s is not supported yet: leave it out or give %s; got %s", name, cmp.Or(value, "null"), quote(raw))
 	}
 }
 
