@@ -171,6 +171,9 @@ func (c *Client) Do(ctx context.Context, call Call) *Exchange {
 	x.Status, x.Header = resp.StatusCode, resp.Header
 	x.Err = cause(ctx, c.read(x, resp.Body, conn))
 	x.End = c.Now()
+	if cap(x.Body) > 2*len(x.Body) {
+		x.Body = bytes.Clone(x.Body) // exchanges are kept until the window's end
+	}
 	return x
 }
 

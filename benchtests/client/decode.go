@@ -40,6 +40,7 @@ type decoder struct {
 	complete bool // nothing that the transport says matters any more
 	running  bool // every chunk so far came with a running usage count
 	counted  int  // output tokens in the last one
+	byUsage  bool // a chunk's tokens were told by such a count
 
 	class, detail string // of the first failure
 }
@@ -117,7 +118,7 @@ func (d *decoder) event(p payload, ev event) {
 		d.running = false
 	case p.Usage != nil:
 		chunk.Tokens = p.Usage.CompletionTokens - d.counted
-		d.counted = p.Usage.CompletionTokens
+		d.counted, d.byUsage = p.Usage.CompletionTokens, true
 	default:
 		d.running = false
 	}
@@ -128,7 +129,7 @@ func (d *decoder) event(p payload, ev event) {
 // forgetRunning takes back chunk counts made from a usage that came with some
 // chunks only: the totals on a last chunk that has text are not that chunk's.
 func (d *decoder) forgetRunning() {
-	if d.counted == 0 {
+	if !d.byUsage {
 		return
 	}
 	for i := range d.r.Chunks {

@@ -103,6 +103,7 @@ func TestDecodeChunkTokens(t *testing.T) {
 	check("a total on the last chunk is not its own", text("a", "}]")+text("b", `}],"usage":{"completion_tokens":9}`), 0, 0)
 	check("a usage that starts late", text("a", `}],"usage":{"completion_tokens":1}`)+text("b", "}]"), 0, 0)
 	check("a usage that falls", text("a", `}],"usage":{"completion_tokens":5}`)+text("b", `}],"usage":{"completion_tokens":2}`), 0, 0)
+	check("a usage that falls to nothing", text("a", `}],"usage":{"completion_tokens":5}`)+text("b", `}],"usage":{"completion_tokens":0}`), 0, 0)
 }
 
 func TestDecodeWhole(t *testing.T) {
