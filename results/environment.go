@@ -120,12 +120,12 @@ func setFlags(fs *flag.FlagSet) map[string]string {
 }
 
 // decides reports whether a flag has a part in what is measured. Of testing's
-// own flags few have; -csv says where a copy goes.
+// own flags few have; -csv, -results and -resume say where it goes.
 func decides(flag string) bool {
 	if name, ok := strings.CutPrefix(flag, "test."); ok {
-		return slices.Contains([]string{"bench", "benchtime", "count", "cpu", "run", "skip"}, name)
+		return slices.Contains([]string{"bench", "benchtime", "count", "cpu", "parallel", "run", "skip"}, name)
 	}
-	return flag != "csv"
+	return !slices.Contains([]string{"csv", "results", "resume"}, flag)
 }
 
 // differences returns what makes cases measured in e and now in other
@@ -164,7 +164,7 @@ func (s *Server) differences(other *Server) []string {
 	d.add("version", s.Version, other.Version)
 	d.add("command", strings.Join(withoutPort(s.Command), " "), strings.Join(withoutPort(redactArgs(other.Command)), " "))
 	d.add("executable", s.Binary, other.Binary)
-	d.add("URL", s.URL, other.URL)
+	d.add("URL", s.URL, redactText(other.URL))
 	d.add("model", s.Path, other.Path)
 	d.add("revision", s.Revision, other.Revision)
 	d.add("dtype", s.Dtype, other.Dtype)

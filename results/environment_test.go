@@ -56,6 +56,8 @@ func TestDifferences(t *testing.T) {
 		"Go":         {func(e *Environment) { e.Go = "go9" }, "Go was not set, is go9"},
 		"executable": {func(e *Environment) { e.Suite.Binary = strings.Repeat("a", 64) }, "suite's executable was not set, is aaaaaaaaaaaa"},
 		"csv":        {func(e *Environment) { e.Suite.Flags["csv"] = "x.csv" }, ""},
+		"resume":     {func(e *Environment) { e.Suite.Flags["resume"] = "false" }, ""},
+		"parallel":   {func(e *Environment) { e.Suite.Flags["test.parallel"] = "4" }, "flag -test.parallel was not set, is 4"},
 		"timeout":    {func(e *Environment) { e.Suite.Flags["test.timeout"] = "9m" }, ""},
 		"load":       {func(e *Environment) { e.Started = time.Now() }, ""},
 		"dirty only": {func(e *Environment) { e.Git.Dirty = true }, ""},
@@ -81,8 +83,9 @@ func TestSetFlags(t *testing.T) {
 	fs.String("task", "", "")
 	fs.String("model", "gpt2", "")
 	fs.String("hf-token", "", "")
-	require.NoError(t, fs.Parse([]string{"-task", "qa", "-hf-token", "hush"}))
-	assert.Equal(t, map[string]string{"task": "qa", "hf-token": struckOut}, setFlags(fs))
+	fs.String("serve-args", "", "")
+	require.NoError(t, fs.Parse([]string{"-task", "qa", "-hf-token", "hush", "-serve-args", "--threads 2 --api-key hush"}))
+	assert.Equal(t, map[string]string{"task": "qa", "hf-token": struckOut, "serve-args": "--threads 2 --api-key " + struckOut}, setFlags(fs))
 }
 
 func TestRedact(t *testing.T) {

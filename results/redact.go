@@ -23,12 +23,13 @@ func isSecret(name string) bool {
 	return slices.ContainsFunc(words, func(w string) bool { return slices.Contains(secretWords, w) })
 }
 
-// redactValue returns the value of a flag with secrets struck out.
+// redactValue returns the value of a flag with secrets struck out. A value may
+// be a command line, as that of -serve-args is.
 func redactValue(name, value string) string {
 	if isSecret(name) && value != "" {
 		return struckOut
 	}
-	return redactText(value)
+	return strings.Join(redactArgs(strings.Split(redactText(value), " ")), " ")
 }
 
 // redactText strikes out what is known to be a secret by its own form.

@@ -364,7 +364,7 @@ func (r *Run) copyCSV() error {
 // server is not the one that the earlier cases were measured on: a new run has
 // to be created then.
 func (r *Run) AddServer(s Server) error {
-	s.Command = redactArgs(s.Command)
+	s.Command, s.URL = redactArgs(s.Command), redactText(s.URL)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range r.env.Servers {

@@ -389,7 +389,7 @@ func TestRunCSVCopy(t *testing.T) {
 
 func TestRunEnvironment(t *testing.T) {
 	r := create(t, t.TempDir(), RunOptions{})
-	s := Server{Framework: "custom", Model: "gpt2", Command: []string{"bin/serve", "--model", "gpt2", "--port", "8001", "--api-key", "hush"}, Weights: Digest{SHA256: "aa"}}
+	s := Server{Framework: "custom", Model: "gpt2", Command: []string{"bin/serve", "--model", "gpt2", "--port", "8001", "--api-key", "hush"}, URL: "http://me:hush@host", Weights: Digest{SHA256: "aa"}}
 	require.NoError(t, r.AddServer(s))
 	s.Command[4] = "8002" // another free port
 	require.NoError(t, r.AddServer(s))
