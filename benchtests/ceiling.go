@@ -32,6 +32,7 @@ const (
 // ceiling is what the suite itself can do at most.
 type ceiling struct {
 	reqPerS            float64
+	chunksPerS         float64       // token-bearing chunks; in sync mode an answer is one
 	dispatch50, disp99 time.Duration // sent − scheduled
 }
 
@@ -44,10 +45,14 @@ func (c ceiling) String() string {
 }
 
 // judge returns why the suite, not the server, may have decided a case; "" if
-// it has not.
-func (c ceiling) judge(s *results.Summary) string {
+// it has not. chunks is how many the completed requests had: a stream longer
+// than the null server's is more work for the suite.
+func (c ceiling) judge(s *results.Summary, chunks int) string {
 	if got, ok := s.Figure("req_per_s"); ok && got > ceilingShare*c.reqPerS {
 		return fmt.Sprintf("INVALID, the client was the limit: %.0f req/s of at most %.0f", got, c.reqPerS)
+	}
+	if got := float64(chunks) / s.Wall.Seconds(); s.Wall > 0 && got > ceilingShare*c.chunksPerS {
+		return fmt.Sprintf("INVALID, the client was the limit: %.0f chunks/s of at most %.0f", got, c.chunksPerS)
 	}
 	lag, ok := s.Figure("dispatch_p50_s")
 	latency, ok2 := s.Figure("latency_mean_s")
@@ -97,8 +102,9 @@ func measureCeiling(ctx context.Context, mode datasets.Mode, parallel int) (ceil
 		return ceiling{}, fmt.Errorf("the suite cannot measure itself: %w", err)
 	}
 	slices.Sort(lags)
+	reqPerS := float64(n) / took.Seconds()
 	return ceiling{
-		reqPerS:    float64(n) / took.Seconds(),
+		reqPerS: reqPerS, chunksPerS: reqPerS * float64(len(r.Chunks)),
 		dispatch50: lags[len(lags)/2], disp99: lags[len(lags)*99/100],
 	}, nil
 }

@@ -131,6 +131,9 @@ func (g *group) start(ctx context.Context) (launch.Server, results.Server, error
 
 // startProcess starts the framework's program and describes it.
 func (g *group) startProcess(ctx context.Context, info *results.Server) (launch.Server, error) {
+	if g.model.dummy && !g.target.DummyWeights {
+		return nil, fmt.Errorf("%s cannot make random weights for %s", g.target.Name, g.model.Name)
+	}
 	if err := g.model.describe(info); err != nil {
 		return nil, err
 	}

@@ -84,7 +84,13 @@ func (s *suite) finish(reqs []results.Request, o results.Options) (*results.Summ
 	c := reqs[0].Case
 	top := s.ceilings[ceilingKey{datasets.Mode(c.Mode), c.Parallel}]
 	preview := results.Summarize(reqs, o)
-	if verdict := top.judge(&preview); verdict != "" {
+	chunks := 0
+	for i := range reqs {
+		if reqs[i].Error == "" {
+			chunks += len(reqs[i].Chunks)
+		}
+	}
+	if verdict := top.judge(&preview, chunks); verdict != "" {
 		o.Notes = append(o.Notes, verdict)
 	}
 	o.Notes = append(o.Notes, top.String())

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"servebench/benchtests/target"
+	"servebench/datasets"
 	"servebench/datasets/tokenizertest"
 	"servebench/results"
 )
@@ -159,13 +160,28 @@ func TestClientWasTheLimit(t *testing.T) {
 	srv := httptest.NewServer(newFake(good))
 	defer srv.Close()
 	tokenizertest.Use(t, tokenizertest.Good)
-	s, g := openSuite(t, srv.URL, "-task", "chat", "-mode", "sync", "-concurrency", "1")
-	for k := range s.ceilings {
-		assert.Positive(t, s.ceilings[k].reqPerS)
-		assert.Positive(t, s.ceilings[k].dispatch50)
-		s.ceilings[k] = ceiling{reqPerS: 1} // a suite that can do one request a second
+	s, g := openSuite(t, srv.URL, "-task", "chat", "-concurrency", "1")
+	const much = 1e9
+	for k, c := range s.ceilings {
+		events := 1
+		if k.mode == datasets.Stream {
+			events = nullEvents
+		}
+		assert.Positive(t, c.reqPerS)
+		assert.InEpsilon(t, float64(events), c.chunksPerS/c.reqPerS, 1e-9)
+		assert.Positive(t, c.dispatch50)
 	}
-	sum, err := s.measure(t.Context(), g, s.opt.cases("custom", "gpt2")[0], 0, times(5))
-	require.NoError(t, err)
-	assert.Contains(t, strings.Join(sum.Notes, "\n"), "INVALID, the client was the limit")
+	pass := 0
+	check := func(c results.Case, top ceiling, want string) {
+		t.Helper()
+		s.ceilings[ceilingKey{datasets.Mode(c.Mode), c.Parallel}] = top
+		sum, err := s.measure(t.Context(), g, c, pass, times(5))
+		require.NoError(t, err)
+		assert.Regexp(t, "INVALID, the client was the limit: \\d+ "+want+" of at most 1\\b", strings.Join(sum.Notes, "\n"))
+		pass++
+	}
+	for _, c := range s.opt.cases("custom", "gpt2") {
+		check(c, ceiling{reqPerS: 1, chunksPerS: much}, "req/s")
+		check(c, ceiling{reqPerS: much, chunksPerS: 1}, "chunks/s")
+	}
 }

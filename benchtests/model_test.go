@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"servebench/benchtests/target"
 	"servebench/datasets/hub"
 	"servebench/results"
 )
@@ -180,4 +181,12 @@ func TestFetchWheelRefuses(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(cache, "servebench", wheelFolder, "*"))
 	require.NoError(t, err)
 	assert.Empty(t, left, "nothing of it stays")
+}
+
+func TestDummyWeightsRefused(t *testing.T) {
+	llama, err := target.ByName("llamacpp")
+	require.NoError(t, err)
+	g := &group{s: &suite{opt: &options{}}, target: llama, model: &model{Model: mustModel(defaultModel), dummy: true}}
+	_, err = g.startProcess(t.Context(), &results.Server{})
+	assert.EqualError(t, err, "llamacpp cannot make random weights for gpt2")
 }

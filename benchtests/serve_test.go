@@ -19,7 +19,7 @@ import (
 
 // The suite of this process; nil unless benchmarks are to run.
 var (
-	running    *suite
+	running    atomic.Pointer[suite] // the signal handler looks at it too
 	runningCtx context.Context
 	inMatrix   atomic.Bool // BenchmarkServe is at work and looks at runningCtx
 )
@@ -50,8 +50,8 @@ func testMain(m *testing.M, began time.Time) int {
 	}
 	var s *suite
 	ctx := onSignal(context.Background(), inMatrix.Load, func() {
-		if running != nil {
-			running.stopServers()
+		if s := running.Load(); s != nil {
+			s.stopServers()
 		}
 	})
 	s, err = open(ctx, opt, config{
@@ -64,7 +64,8 @@ func testMain(m *testing.M, began time.Time) int {
 		fmt.Fprintln(os.Stderr, err)
 		return statusOf(ctx, 1)
 	}
-	running, runningCtx = s, ctx
+	runningCtx = ctx
+	running.Store(s)
 	code := m.Run()
 	if ctx.Err() == nil && len(s.begun)+len(s.replayed) == 0 {
 		fmt.Fprintf(os.Stderr, "no case was run: -bench %q matches none; %s\n", testFlag[string]("test.bench"), caseNames)
@@ -113,7 +114,7 @@ func statusOf(ctx context.Context, code int) int {
 
 // BenchmarkServe is the matrix.
 func BenchmarkServe(b *testing.B) {
-	s := running
+	s := running.Load()
 	inMatrix.Store(true)
 	defer inMatrix.Store(false)
 	for _, m := range s.models {

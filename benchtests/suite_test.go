@@ -41,6 +41,7 @@ func newBench(t *testing.T, b behaviour, args ...string) *bench {
 	t.Helper()
 	tokenizertest.Use(t, tokenizertest.Good)
 	t.Setenv("GORACE", "atexit_sleep_ms=0") // or each process takes a second to end
+	t.Setenv("GIT_DIR", os.DevNull)         // an edit of the checkout between two starts would begin a new run
 	self, err := os.Executable()
 	require.NoError(t, err)
 	dir := t.TempDir()

@@ -31,8 +31,8 @@ var llamacpp = Target{
 		StreamUsage:  true,
 		TokenPrompts: true,
 		Chat:         true,
-		Dtypes:       []string{"bfloat16", "float16", "float32"}, // whatever the file has
-		NoKeepAlive:  true,                                       // after a stream
+		Dtypes:       []string{"auto"}, // the file's; the KV cache is float16
+		NoKeepAlive:  true,             // after a stream
 	},
 	// What a request leaves out is not off here: the defaults are top_k 40 and min_p 0.05.
 	Fields: map[string]any{"top_k": 0, "min_p": 0, "repeat_penalty": 1, "cache_prompt": false},
