@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"flag"
 	"io"
@@ -105,7 +106,7 @@ var tiny = models.Spec{Architecture: "gpt2", Vocab: 500, MaxPositions: 100, Laye
 func TestKVBlocks(t *testing.T) {
 	check := func(o options, context int, free int64, want int, says ...string) {
 		t.Helper()
-		o.blockSize = 16
+		o.blockSize = cmp.Or(o.blockSize, 16)
 		got, err := kvBlocks(&o, context, tiny.KVBytesPerToken(kernels.BF16), free)
 		if len(says) == 0 {
 			require.NoError(t, err)
@@ -123,6 +124,10 @@ func TestKVBlocks(t *testing.T) {
 	check(options{maxSeqs: 4}, 100, 4*6*block, 0, "96 tokens", "100", "7168") // not one sequence
 	check(options{maxSeqs: 4, kvBytes: 9*block + 1}, 100, 10*block, 9)        // as asked
 	check(options{maxSeqs: 4, kvBytes: 9*block + 1}, 100, 9*block, 0, "9217", "9216", "free")
+	// A smaller block takes as much memory as one of 16, one of 17 as one of 32.
+	check(options{maxSeqs: 1, blockSize: 1}, 100, 4*100*block, 100)
+	check(options{maxSeqs: 1, blockSize: 1}, 100, 4*99*block, 0, "99 tokens")
+	check(options{maxSeqs: 4, blockSize: 17}, 100, 4*2*10*block, 10)
 	check(options{maxSeqs: 4, kvBytes: 6 * block}, 100, 1<<40, 0, "96 tokens", "7168", "--max-model-len")
 	check(options{maxSeqs: math.MaxInt32}, 100, math.MaxInt64, math.MaxInt32/16) // slots are 32-bit
 }

@@ -85,9 +85,8 @@ func (o *options) start(ck weights.Checkpoint, spec models.Spec, limits models.L
 	if why != nil {
 		c.say("WARNING: %v; plain Go kernels do the work instead: right, but many times slower", why)
 	}
-	kv := int64(limits.Blocks) * int64(limits.BlockSize)
-	c.say("device %s, %s; KV cache of %d blocks, %d tokens, %s", dev.Name(), dev.DType(), limits.Blocks, kv,
-		size(kv*int64(spec.KVBytesPerToken(dev.DType()))))
+	c.say("device %s, %s; KV cache of %d blocks, %d tokens, %s", dev.Name(), dev.DType(), limits.Blocks, limits.Blocks*limits.BlockSize,
+		size(int64(limits.Blocks)*blockBytes(limits.BlockSize, spec.KVBytesPerToken(dev.DType()))))
 	m, err := models.Open(dev, ck, limits)
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())

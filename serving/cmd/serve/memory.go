@@ -44,13 +44,24 @@ func cgroupMemory(dir string) (limit, used int64, ok bool) {
 	return limit, used, okLimit && okUsed
 }
 
+// unitTokens is what the C kernels round a block's tokens up to: a block takes
+// the memory of whole units (kernels/cpu/attention.h).
+const unitTokens = 16
+
+// blockBytes returns the bytes of a KV block of so many tokens, when a token
+// takes tokenBytes.
+func blockBytes(blockSize, tokenBytes int) int64 {
+	units := (blockSize + unitTokens - 1) / unitTokens
+	return int64(units) * unitTokens * int64(tokenBytes)
+}
+
 // kvBlocks returns how many blocks of o.blockSize tokens the KV cache gets, when
 // a token takes tokenBytes and a sequence has at most context tokens: those
 // that --kv-cache-memory-bytes asks for, else enough for every sequence of a
 // step to fill its context, but no more than the free memory's kvShare.
 // One sequence has to fit.
 func kvBlocks(o *options, context, tokenBytes int, free int64) (int, error) {
-	blockBytes := int64(tokenBytes) * int64(o.blockSize)
+	block := blockBytes(o.blockSize, tokenBytes)
 	perSeq := int64((context + o.blockSize - 1) / o.blockSize)
 	most := int64(math.MaxInt32 / o.blockSize) // a cache slot is 32 bits
 	blocks := min(perSeq*int64(o.maxSeqs), most)
@@ -58,15 +69,15 @@ func kvBlocks(o *options, context, tokenBytes int, free int64) (int, error) {
 		return 0, usage("--kv-cache-memory-bytes %d is more than the %d bytes of memory that are free", o.kvBytes, free)
 	}
 	if o.kvBytes > 0 {
-		if blocks = min(o.kvBytes/blockBytes, most); blocks < perSeq {
-			return 0, usage("--kv-cache-memory-bytes %d holds %d tokens of %d bytes, but --max-model-len is %d: give at least %d bytes, or a smaller --max-model-len",
-				o.kvBytes, blocks*int64(o.blockSize), tokenBytes, context, perSeq*blockBytes)
+		if blocks = min(o.kvBytes/block, most); blocks < perSeq {
+			return 0, usage("--kv-cache-memory-bytes %d holds %d tokens in blocks of %d bytes, but --max-model-len is %d: give at least %d bytes, or a smaller --max-model-len",
+				o.kvBytes, blocks*int64(o.blockSize), block, context, perSeq*block)
 		}
 		return int(blocks), nil
 	}
-	if blocks = min(blocks, free/kvShare/blockBytes); blocks < perSeq {
+	if blocks = min(blocks, free/kvShare/block); blocks < perSeq {
 		return 0, usage("a quarter of the %s of free memory holds %d tokens of KV cache, but --max-model-len is %d: give a smaller --max-model-len, or %d with --kv-cache-memory-bytes",
-			size(free), blocks*int64(o.blockSize), context, perSeq*blockBytes)
+			size(free), blocks*int64(o.blockSize), context, perSeq*block)
 	}
 	return int(blocks), nil
 }
