@@ -174,6 +174,7 @@ func TestChatSpecials(t *testing.T) {
 
 func TestChatBounds(t *testing.T) {
 	say := []Message{{"user", "hi"}}
+	kilobyte := "{% set s = '" + strings.Repeat("x", 1000) + "' %}"
 	for name, c := range map[string]struct{ template, want string }{
 		"endless recursion":  {"{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}", "100 deep"},
 		"two macros":         {"{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ f() }}", "100 deep"},
@@ -190,6 +191,12 @@ func TestChatBounds(t *testing.T) {
 		"cycle in a group":   {"{% set ns = namespace(n=1) %}{% set ns.s = [ns] | groupby('n') %}{{ ns }}", ""},
 		"shared twice":       {"{% set ns = namespace(x=[]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}", "grows beyond"},
 		"long result":        {"{% set s = 'x' | replace('x', '" + strings.Repeat("x", 1000) + "') %}{% for i in range(9999) %}{{ s }}{{ s }}{{ s }}{{ s }}{% endfor %}", "larger than"},
+		"long join":          {kilobyte + "{{ range(9999) | join(s + s + s + s) }}", "filters make more"},
+		"long join by name":  {kilobyte + "{{ range(9999) | join(d=s + s + s + s) }}", "filters make more"},
+		"long joins":         {kilobyte + "{% for i in range(99) %}{% set x = range(999) | join(s) %}{% endfor %}", "filters make more"},
+		"long replacement":   {kilobyte + "{% set t = s | replace('x', s) %}{{ t | replace('x', t) }}", "filters make more"},
+		"long replacements":  {kilobyte + "{{ range(9999) | map('replace', '', s + s + s + s) | list | length }}", "filters make more"},
+		"joined by a method": {kilobyte + "{{ s.join(range(9999)) }}", "join makes"},
 		"repetition":         {"{{ 'x' * 1000000000000 }}", "operator *"},
 		"power":              {"{{ 2 ** 1000 }}", "operator **"},
 		"recursive loop":     {"{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}", "recursive loops"},

@@ -36,18 +36,21 @@ const (
 )
 
 // jinjaFilters are the filters that templates may use: those of Jinja that need
-// no environment and whose result is no larger than what goes in.
+// no environment and whose result is no larger than what goes in; join and
+// replace, whose result may be, are added with a bound.
 var jinjaFilters = []string{
 	"abs", "attr", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float",
-	"groupby", "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "reject",
-	"rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr", "sort", "string", "sum",
+	"groupby", "int", "items", "last", "length", "list", "lower", "map", "max", "min", "reject",
+	"rejectattr", "reverse", "round", "safe", "select", "selectattr", "sort", "string", "sum",
 	"title", "trim", "unique", "upper", "wordcount",
 }
 
 // jinjaEnvironment is the same for every template; nothing changes it after
 // the package has been initialised.
 var jinjaEnvironment = func() *exec.Environment {
-	filters := map[string]exec.FilterFunction{"tojson": filterToJSON}
+	filters := map[string]exec.FilterFunction{
+		"tojson": filterToJSON, "join": growing("join", joinCopies), "replace": growing("replace", replaceCopies),
+	}
 	for _, name := range jinjaFilters {
 		filters[name], _ = builtins.Filters.Get(name)
 	}

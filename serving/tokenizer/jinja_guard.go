@@ -61,6 +61,7 @@ var nestingStatements = []string{"if", "for", "macro", "call", "filter", "with",
 type budget struct {
 	loops    int // iterations so far
 	depth    int // macros within macros now
+	grown    int // bytes that filters have made so far of shorter texts
 	deadline time.Time
 	raised   error // the first reason to stop
 }
@@ -99,6 +100,50 @@ func (b *budget) spend(depth int) error {
 		return b.fail(fmt.Errorf("it takes more than %v", maxRenderTime))
 	}
 	return nil
+}
+
+// grow counts the bytes of n copies of a text that a filter is about to make.
+func (b *budget) grow(n, size int) error {
+	if size > 0 && n > (maxRendered-b.grown)/size {
+		return b.fail(fmt.Errorf("its filters make more than %d MB", maxRendered>>20))
+	}
+	b.grown += n * size
+	return nil
+}
+
+// growing is a filter of gonja's own whose result may be larger than what goes
+// in: copies says of what, and how often.
+func growing(name string, copies func(in *exec.Value, params *exec.VarArgs) (n int, text string)) exec.FilterFunction {
+	filter, _ := builtins.Filters.Get(name)
+	return func(e *exec.Evaluator, in *exec.Value, params *exec.VarArgs) *exec.Value {
+		n, text := copies(in, params)
+		if b := budgetOf(e.Environment.Context); b != nil && !in.IsError() {
+			if err := b.grow(n, len(text)); err != nil {
+				return exec.AsValue(err)
+			}
+		}
+		return filter(e, in, params)
+	}
+}
+
+// joinCopies are those of the text between a list's elements.
+func joinCopies(in *exec.Value, params *exec.VarArgs) (int, string) {
+	between := params.KwArgs["d"]
+	if len(params.Args) > 0 {
+		between = params.Args[0]
+	}
+	if between == nil || between.IsNil() {
+		return 0, ""
+	}
+	return in.Len(), between.String()
+}
+
+// replaceCopies are those of the new text.
+func replaceCopies(in *exec.Value, params *exec.VarArgs) (int, string) {
+	if len(params.Args) < 2 {
+		return 0, "" // the filter refuses it
+	}
+	return strings.Count(in.String(), params.Args[0].String()), params.Args[1].String()
 }
 
 // checkSize refuses a variable that has grown too large, or that nests so deep

@@ -43,6 +43,9 @@ var stringMethods = exec.NewMethodSet(map[string]exec.Method[string]{
 			parts = append(parts, v.String())
 			return true
 		}, func() {})
+		if grown := len(parts) * len(self); grown > maxVariable {
+			return nil, fmt.Errorf("join makes a string of more than %d bytes", maxVariable)
+		}
 		return strings.Join(parts, self), nil
 	},
 })
