@@ -112,8 +112,8 @@ func reply(t *tokenizer.Tokenizer, line []byte) answer {
 	if err := decode.Decode(&q); err != nil {
 		return answer{Error: fmt.Sprintf("the line is not a question: %v", err)}
 	}
-	if decode.More() {
-		return answer{Error: "the line has more than one JSON value"}
+	if _, err := decode.Token(); !errors.Is(err, io.EOF) {
+		return answer{Error: "the line has more than one JSON value, or goes on behind it"}
 	}
 	given := 0
 	for _, is := range []bool{q.Text != nil, q.Messages != nil, q.IDs != nil} {
