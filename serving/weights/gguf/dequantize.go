@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"servebench/kernels"
 )
 
 // block is the number of elements that share a scale in Q8_0, Q4_0 and Q4_1.
@@ -91,15 +93,4 @@ func decodeQ41(dst, src []byte) {
 }
 
 // half reads an IEEE 754 binary16; every one is exact in float32.
-func half(b []byte) float32 {
-	h := uint32(binary.LittleEndian.Uint16(b))
-	sign, exp, frac := h>>15<<31, h>>10&31, h&0x3ff
-	switch exp {
-	case 0: // zero or subnormal: frac·2⁻²⁴
-		x := float32(frac) * (1.0 / (1 << 24))
-		return math.Float32frombits(sign | math.Float32bits(x))
-	case 31: // infinity or NaN
-		return math.Float32frombits(sign | 0xff<<23 | frac<<13)
-	}
-	return math.Float32frombits(sign | (exp+127-15)<<23 | frac<<13)
-}
+func half(b []byte) float32 { return kernels.F32FromF16(binary.LittleEndian.Uint16(b)) }
