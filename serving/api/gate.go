@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync/atomic"
+	"time"
 )
 
 // Gate answers every request with 503, Retry-After and "loading model" until
@@ -21,6 +22,8 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		(*h).ServeHTTP(w, r)
 		return
 	}
+	// net/http reads what is left of a body before it answers.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(DefaultReadLimit))
 	e := apiError{http.StatusServiceUnavailable, typeUnavailable, "", "loading model; /health answers 200 when it is ready"}
 	w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	w.Header().Set("Content-Type", "application/json")
