@@ -170,7 +170,7 @@ func (s *Server) encode(rt *route, r *request) ([]int32, error) {
 		return nil, badRequest("prompt", "prompt is missing or empty: give a text or a list of token ids")
 	}
 	if len(p.ids) == 0 {
-		p.ids = s.cfg.Tokenizer.EncodePrompt(p.text)
+		s.whenFree(p.text, func() { p.ids = s.cfg.Tokenizer.EncodePrompt(p.text) })
 	}
 	for i, id := range p.ids {
 		if id < 0 || int(id) >= s.cfg.Vocab {
@@ -191,11 +191,26 @@ func (s *Server) encodeChat(r *request) ([]int32, error) {
 	if err != nil {
 		return nil, badRequest("messages", "the model's chat template refused the messages: %v", err)
 	}
-	ids := s.cfg.Tokenizer.Encode(text, true)
+	var ids []int32
+	s.whenFree(text, func() { ids = s.cfg.Tokenizer.Encode(text, true) })
 	if len(ids) == 0 {
 		return nil, badRequest("messages", "the messages have no tokens")
 	}
 	return ids, nil
+}
+
+// largeText is more than any usual prompt has. A text of the body's largest
+// size takes the tokenizer seconds and some 250 MB when it is a single word.
+const largeText = 256 << 10 // bytes
+
+// whenFree runs encode, one at a time for large texts, so that a few clients
+// with absurd prompts take neither all the memory nor the engine's cores.
+func (s *Server) whenFree(text string, encode func()) {
+	if len(text) > largeText {
+		s.large <- struct{}{}
+		defer func() { <-s.large }()
+	}
+	encode()
 }
 
 // newID returns an id that no other request has.

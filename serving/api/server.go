@@ -100,9 +100,10 @@ type Server struct {
 	cfg     Config
 	mux     *http.ServeMux
 	created int64
-	eos     []int32 // ids that end a generation
-	models  []byte  // answer of /v1/models
-	version []byte  // answer of /version
+	eos     []int32       // ids that end a generation
+	models  []byte        // answer of /v1/models
+	version []byte        // answer of /version
+	large   chan struct{} // held while a large text is encoded
 }
 
 // New makes a Server. It fails on a Config that lacks a part.
@@ -132,7 +133,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, mux: http.NewServeMux(), created: time.Now().Unix()}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), created: time.Now().Unix(), large: make(chan struct{}, 1)}
 	for _, id := range cfg.Tokenizer.EOS() {
 		if int(id) < cfg.Vocab { // a tokenizer may know more ids than the model
 			s.eos = append(s.eos, id)

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -83,17 +84,12 @@ func (l *loader) rope(dims int, theta float64) kernels.Rope {
 		row := table[p*dims*4:]
 		for i, f := range freq {
 			angle := float64(float32(p) * f)
-			putF32(row[i*4:], float32(math.Cos(angle)))
-			putF32(row[(half+i)*4:], float32(math.Sin(angle)))
+			binary.LittleEndian.PutUint32(row[i*4:], math.Float32bits(float32(math.Cos(angle))))
+			binary.LittleEndian.PutUint32(row[(half+i)*4:], math.Float32bits(float32(math.Sin(angle))))
 		}
 	}
 	t := kernels.Tensor{Name: "rotation table", Shape: []int{positions, dims}, DType: kernels.F32, Data: table}
 	return kernels.Rope{Dims: dims, Table: l.load(kernels.Float, t)}
-}
-
-func putF32(b []byte, x float32) {
-	u := math.Float32bits(x)
-	b[0], b[1], b[2], b[3] = byte(u), byte(u>>8), byte(u>>16), byte(u>>24)
 }
 
 // attention is the self-attention block of every architecture here: x is
