@@ -114,11 +114,18 @@ func (v *flagValues) check(fs *flag.FlagSet) (*options, error) {
 	note("mode", err)
 	o.parallels, err = list(v.parallelList(set), nil, parseParallel)
 	note("parallel", err)
-	if v.repeat < 0 {
-		note("repeat", fmt.Errorf("%d: it must be 1 or more", v.repeat))
+	for name, n := range map[string]int{"repeat": v.repeat, "num-prompts": v.numPrompts} {
+		if _, given := set[name]; given && n < 1 {
+			note(name, fmt.Errorf("%d: it must be 1 or more", n))
+		}
 	}
-	if v.numPrompts < 0 {
-		note("num-prompts", fmt.Errorf("%d: it must be 1 or more", v.numPrompts))
+	for _, name := range []string{"framework", "model", "task", "mode"} {
+		if text, given := set[name]; given && text == "" {
+			note(name, errors.New("the list is empty: leave the flag out to take the default"))
+		}
+	}
+	if fs.NArg() > 0 {
+		errs = append(errs, fmt.Errorf("%q is no flag: lists have commas and no spaces", fs.Args()))
 	}
 	if v.loadFormat != loadAuto && v.loadFormat != loadDummy {
 		note("load-format", fmt.Errorf("unknown value %q: choose from %s, %s", v.loadFormat, loadAuto, loadDummy))

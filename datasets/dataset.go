@@ -45,11 +45,12 @@ type Row struct {
 // Datasets returns the known datasets, one a task, in the order of Tasks.
 func Datasets() []Dataset { return []Dataset{oasst1, cnnDailyMail, triviaQA, humanEval} }
 
-// DatasetByName returns the dataset of that name; the error lists those that exist.
+// DatasetByName returns the dataset of that name, or of that repository on the
+// hub; the error lists those that exist.
 func DatasetByName(name string) (Dataset, error) {
 	var names []string
 	for _, d := range Datasets() {
-		if d.Name == name {
+		if name == d.Name || name == d.Hub {
 			return d, nil
 		}
 		names = append(names, d.Name)

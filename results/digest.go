@@ -19,7 +19,7 @@ import (
 // File is a file and its content's hash.
 type File struct {
 	Name   string `json:"name"`
-	Bytes  int64  `json:"bytes"`
+	Bytes  int64  `json:"bytes,omitempty"` // 0 where only the hash is known
 	SHA256 string `json:"sha256"`
 }
 

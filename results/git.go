@@ -14,7 +14,7 @@ import (
 // Git is the state of the checkout; zero where there is none.
 type Git struct {
 	Commit string `json:"commit,omitempty"`
-	Dirty  bool   `json:"dirty"` // tracked files differ from Commit, or there are untracked ones
+	Dirty  bool   `json:"dirty,omitempty"` // tracked files differ from Commit, or there are untracked ones
 	// Changes is the SHA-256 of "git diff HEAD --binary", "" where that is
 	// empty. Untracked files have no part in it, since a run's own output is
 	// often one; the executables' hashes hold what was built of them.

@@ -82,6 +82,10 @@ func Create(root string, o RunOptions) (_ *Run, err error) {
 	if err != nil {
 		return nil, err
 	}
+	// A copy that cannot be written is told now, not after the first case.
+	if err := r.copyCSV(); err != nil {
+		return nil, err
+	}
 	if err := pointLatest(root, o.Name); err != nil {
 		return nil, fmt.Errorf("run folder: %w", err)
 	}

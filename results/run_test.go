@@ -380,8 +380,14 @@ func TestRunCSVCopy(t *testing.T) {
 	}
 	require.NoError(t, r.Close())
 
-	r = create(t, dir, RunOptions{CSV: filepath.Join(dir, "no", "such", "folder.csv")})
-	_, err := r.Add([]Request{stream(0, 100*ms, 110*ms)}, Options{})
+	_, err := Create(dir, RunOptions{CSV: filepath.Join(dir, "missing", "x.csv")})
+	require.ErrorContains(t, err, "copy of results.csv", "before anything is measured")
+
+	gone := filepath.Join(t.TempDir(), "gone")
+	require.NoError(t, os.Mkdir(gone, 0o755))
+	r = create(t, dir, RunOptions{CSV: filepath.Join(gone, "x.csv")})
+	require.NoError(t, os.RemoveAll(gone))
+	_, err = r.Add([]Request{stream(0, 100*ms, 110*ms)}, Options{})
 	require.ErrorContains(t, err, "copy of results.csv")
 	_, ok := r.Done(streamCase, 0)
 	assert.True(t, ok, "the run itself has it")
