@@ -83,7 +83,7 @@ func parse(ck weights.Checkpoint) (network, error) {
 	}
 	arch, ok := architectures[head.ModelType]
 	if !ok {
-		return nil, fmt.Errorf("model_type %q is %w; supported: %s",
+		return nil, fmt.Errorf("architecture %q (config.json's model_type, a GGUF's general.architecture) is %w; supported: %s",
 			head.ModelType, ErrUnsupported, strings.Join(Architectures(), ", "))
 	}
 	n, err := arch(ck.Config())
