@@ -29,6 +29,19 @@ func Open(path string) (*Tokenizer, error) {
 	return openGGUF(path)
 }
 
+// OpenOrDummy reads the tokenizer at path as Open does. Where there is none, or
+// path is "", it returns the built-in one for a model of vocab ids: random
+// weights need no files.
+func OpenOrDummy(path string, vocab int) (*Tokenizer, error) {
+	if path != "" {
+		t, err := Open(path)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return t, err
+		}
+	}
+	return Dummy(vocab)
+}
+
 // FromJSON reads a model folder: tokenizer.json, and where they are present
 // tokenizer_config.json, special_tokens_map.json, generation_config.json,
 // config.json and chat_template.jinja. An error names the file at fault; it

@@ -107,6 +107,14 @@ func Resolve(ctx context.Context, model string, need Parts, o Options) (Location
 	return Location{ID: id, Dir: dir}, nil
 }
 
+// Path returns the folder or the GGUF file; "" where there is neither.
+func (l Location) Path() string {
+	if l.GGUF != "" {
+		return l.GGUF
+	}
+	return l.Dir
+}
+
 // Open opens the checkpoint at a location that Resolve found with Everything
 // and the same options.
 func (l Location) Open(o Options) (Checkpoint, error) {

@@ -71,7 +71,7 @@ func parseFlags(args []string, out io.Writer) (*options, error) {
 	fs.Func("served-model-name", "`name` to serve the model under, or several with commas; the flag may be repeated (default: --model)", o.addNames)
 	fs.StringVar(&o.host, "host", o.host, "`address` to listen on (default 127.0.0.1)")
 	intFlag(fs, "port", "`port` to listen on; 0 takes a free one and prints it", 0, 65535, &o.port)
-	choiceFlag(fs, "device", "auto and cpu are the same for now", []string{"auto", "cpu"}, func(v string) { o.device = v })
+	choiceFlag(fs, "device", "auto takes the best device that there is, which is the CPU", []string{"auto", "cpu"}, func(v string) { o.device = v })
 	choiceFlag(fs, "dtype", "of matrices and KV cache", []string{"bfloat16", "float32"}, func(v string) {
 		o.dtype = map[string]kernels.DType{"bfloat16": kernels.BF16, "float32": kernels.F32}[v]
 	})

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"math"
 	"sync/atomic"
@@ -134,17 +133,10 @@ func (o *options) limits(spec models.Spec) (models.Limits, error) {
 // openTokenizer opens the model's tokenizer. Dummy weights need no files, so a
 // model that has none gets the small built-in one.
 func openTokenizer(loc weights.Location, format weights.LoadFormat, vocab int) (*tokenizer.Tokenizer, error) {
-	path := loc.Dir
-	if loc.GGUF != "" {
-		path = loc.GGUF
+	if format != weights.Dummy {
+		return tokenizer.Open(loc.Path())
 	}
-	if path != "" {
-		tok, err := tokenizer.Open(path)
-		if err == nil || format != weights.Dummy || !errors.Is(err, fs.ErrNotExist) {
-			return tok, err
-		}
-	}
-	return tokenizer.Dummy(vocab)
+	return tokenizer.OpenOrDummy(loc.Path(), vocab)
 }
 
 // origin tells people where the weights come from.

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 
 	"servebench/serving/tokenizer"
 	"servebench/serving/weights"
@@ -58,15 +57,8 @@ func open(ctx context.Context, model string, format weights.LoadFormat) (*tokeni
 	if err != nil {
 		return nil, err
 	}
-	path := at.Dir
-	if at.GGUF != "" {
-		path = at.GGUF
-	}
-	if path != "" {
-		t, err := tokenizer.Open(path)
-		if err == nil || format != weights.Dummy || !errors.Is(err, fs.ErrNotExist) {
-			return t, err
-		}
+	if format != weights.Dummy {
+		return tokenizer.Open(at.Path())
 	}
 	checkpoint, err := at.Open(options)
 	if err != nil {
@@ -79,5 +71,5 @@ func open(ctx context.Context, model string, format weights.LoadFormat) (*tokeni
 	if err := json.Unmarshal(checkpoint.Config(), &config); err != nil {
 		return nil, fmt.Errorf("model %s: config.json: %w", model, err)
 	}
-	return tokenizer.Dummy(config.Vocabulary)
+	return tokenizer.OpenOrDummy(at.Path(), config.Vocabulary)
 }
