@@ -111,7 +111,7 @@ func (g *gpt2) load(l *loader) {
 	}
 	g.norm = norm(p + "ln_f")
 	g.lmHead = g.tokens
-	if !g.Tie && l.ck.Has("lm_head.weight") {
+	if !g.Tie {
 		g.lmHead = l.matrix("lm_head.weight", g.Vocab, d)
 	}
 }
