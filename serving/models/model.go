@@ -122,6 +122,11 @@ func (m *Model) MaxTokens() int { return m.limits.MaxTokens }
 // MaxSeqs returns R of the largest step.
 func (m *Model) MaxSeqs() int { return m.limits.MaxSeqs }
 
+// Window returns the positions that a query sees in every layer, itself
+// included; what lies before them is never read again. It is 0 when a layer
+// sees the whole sequence.
+func (m *Model) Window() int { return m.spec.Attn.Window }
+
 // KVShape describes the cache.
 func (m *Model) KVShape() kernels.KVShape { return m.kv.Shape() }
 
