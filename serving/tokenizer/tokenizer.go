@@ -15,6 +15,7 @@ type Tokenizer struct {
 	prefix      []int32    // what a prompt begins with
 	suffix      []int32    // and ends with
 	text        []string   // the bytes of each id
+	spellings   []string   // each id as the vocabulary writes it
 	special     []bool     // ids that Decode can leave out
 	eos         []int32
 	names       map[string]string // bos_token and its like, by name, for chat templates
@@ -78,6 +79,19 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 		b = append(b, t.bytesOf(id, skipSpecial)...)
 	}
 	return validText(string(b))
+}
+
+// Bytes returns the bytes that id stands for, wherever in a text: half a
+// character, where a token is that. "" for an id that the vocabulary lacks.
+func (t *Tokenizer) Bytes(id int32) string { return t.bytesOf(id, false) }
+
+// Spelling returns id as the vocabulary itself writes it, such as "Ġthe", "▁the"
+// or "<0x0A>"; "" for an id that the vocabulary lacks.
+func (t *Tokenizer) Spelling(id int32) string {
+	if id < 0 || int(id) >= len(t.spellings) {
+		return ""
+	}
+	return t.spellings[id]
 }
 
 // bytesOf returns the bytes an id stands for, "" for one to be left out.

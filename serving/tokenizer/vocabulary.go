@@ -42,6 +42,7 @@ func (v *vocabulary) tokenizer() (*Tokenizer, error) {
 		prefix:      v.prefix,
 		suffix:      v.suffix,
 		text:        make([]string, len(v.tokens)),
+		spellings:   v.tokens,
 		special:     make([]bool, len(v.tokens)),
 		names:       v.names,
 	}
