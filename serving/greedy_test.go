@@ -72,7 +72,7 @@ func TestGreedyEqualsTransformers(t *testing.T) {
 		ids := tok.Encode(prompt, true)
 		require.Len(t, ids, c.IDs, "for %s %d: prompt tokens", c.Task, c.Row)
 		streams[i], err = e.Submit(t.Context(), engine.Request{
-			Prompt: ids, MaxTokens: len(c.Output), IgnoreEOS: true, Sampling: sample.Params{TopP: 1},
+			Prompt: ids, MaxTokens: len(c.Output), Sampling: sample.Params{TopP: 1},
 		})
 		require.NoError(t, err)
 	}

@@ -61,6 +61,23 @@ func (f *fakeTokenizer) Chat(m []tokenizer.Message, generate bool) (string, erro
 	return b.String() + "<assistant> ", nil
 }
 
+func (f *fakeTokenizer) Bytes(id int32) string {
+	if int(id) < firstText {
+		return ""
+	}
+	return f.texts[id-firstText]
+}
+
+func (f *fakeTokenizer) Spelling(id int32) string { return f.Bytes(id) }
+
+func (f *fakeTokenizer) Decode(ids []int32, skipSpecial bool) string {
+	var b strings.Builder
+	for _, id := range ids {
+		b.WriteString(f.Bytes(id))
+	}
+	return b.String()
+}
+
 type fakeStream struct {
 	f       *fakeTokenizer
 	pending []byte
@@ -158,7 +175,12 @@ func (t *fakeTokens) Next(ctx context.Context) (engine.Token, error) {
 	return tok, nil
 }
 
-func (t *fakeTokens) Close() { t.closed = true }
+func (t *fakeTokens) Close()                { t.closed = true }
+func (t *fakeTokens) CachedTokens() int     { return 0 }
+func (t *fakeTokens) Timing() engine.Timing { return engine.Timing{} }
+func (t *fakeTokens) Prompt(context.Context) ([]engine.Token, error) {
+	return nil, errors.New("no prompt")
+}
 
 // fake is a Server on fakes.
 type fake struct {

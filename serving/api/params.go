@@ -70,8 +70,10 @@ func (s *Server) prepare(rt *route, r *request) (*job, error) {
 	if j.model == "" {
 		j.model = s.cfg.Models[0]
 	}
-	j.req = engine.Request{ID: newID(rt.prefix), Prompt: ids, IgnoreEOS: r.ignoreEOS,
-		StopTokens: s.eos, Sampling: params}
+	j.req = engine.Request{ID: newID(rt.prefix), Prompt: ids, Sampling: params}
+	if !r.ignoreEOS {
+		j.req.StopTokens = s.eos
+	}
 	if j.req.MaxTokens, err = s.fit(len(ids), maxTokens, maxField); err != nil {
 		return nil, err
 	}

@@ -20,6 +20,13 @@ type Tokens interface {
 	// Next waits for the next token. The one with Finish set is the last. An
 	// error ends the request too: ctx's, or what went wrong in the engine.
 	Next(ctx context.Context) (engine.Token, error)
+	// Prompt waits for the prompt's tokens with their log-probabilities.
+	Prompt(ctx context.Context) ([]engine.Token, error)
+	// CachedTokens is how many of the prompt's tokens the prefix cache had,
+	// settled once Next returned a token.
+	CachedTokens() int
+	// Timing is when the request got where.
+	Timing() engine.Timing
 	// Close ends the request if it still runs.
 	Close()
 }
@@ -56,6 +63,12 @@ type Tokenizer interface {
 	Stream(skipSpecial bool) Detokenizer
 	// EOS returns the ids that end a generation.
 	EOS() []int32
+	// Decode returns the text of ids, special tokens included unless skipped.
+	Decode(ids []int32, skipSpecial bool) string
+	// Bytes returns the bytes that an id stands for, Spelling the vocabulary's
+	// own way to write it.
+	Bytes(id int32) string
+	Spelling(id int32) string
 }
 
 // Defaults stand in for sampling fields that a request leaves out.

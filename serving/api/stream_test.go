@@ -272,7 +272,7 @@ func TestRequest(t *testing.T) {
 	check(completionsPath, `"prompt":"`+strings.Repeat("x ", fakeContext-3)+`"`, func(r *engine.Request) { r.MaxTokens = 3 })
 	check(completionsPath, `"prompt":"x","max_tokens":5.0,"min_tokens":5,"ignore_eos":true,"top_k":-1,"top_p":0.5`,
 		func(r *engine.Request) {
-			r.MaxTokens, r.MinTokens, r.IgnoreEOS, r.Sampling.TopP = 5, 5, true, 0.5
+			r.MaxTokens, r.MinTokens, r.StopTokens, r.Sampling.TopP = 5, 5, nil, 0.5
 		})
 	check(completionsPath, `"prompt":"x","temperature":0,"seed":-1,"top_k":40`, func(r *engine.Request) {
 		r.Sampling = sample.Params{TopP: 1, TopK: 40, Seed: 1<<64 - 1}

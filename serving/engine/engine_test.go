@@ -30,7 +30,6 @@ func requests() (all []Request) {
 		if i%2 == 0 {
 			r.StopTokens = []int32{7, 19, 23, 50}
 			r.MinTokens = min(r.MaxTokens, 5*(i%4))
-			r.IgnoreEOS = i%8 == 0
 		}
 		all = append(all, r)
 	}
@@ -92,24 +91,20 @@ func TestFinish(t *testing.T) {
 		request Request
 		want    []Token
 	}{
-		"length":            {greedy(3, 4), []Token{{5, ""}, {6, ""}, {7, FinishLength}}},
-		"one token":         {greedy(1, 4), []Token{{5, FinishLength}}},
-		"stop":              {stop(greedy(9, 4), 6), []Token{{5, ""}, {6, FinishStop}}},
-		"stop at once":      {stop(greedy(9, 4), 6, 5), []Token{{5, FinishStop}}},
-		"stop and length":   {stop(greedy(2, 4), 6), []Token{{5, ""}, {6, FinishStop}}},
-		"stop is elsewhere": {stop(greedy(2, 4), 4), []Token{{5, ""}, {6, FinishLength}}},
-		"ignored": {
-			func() Request { r := stop(greedy(3, 4), 6); r.IgnoreEOS, r.MinTokens = true, 3; return r }(),
-			[]Token{{5, ""}, {6, ""}, {7, FinishLength}},
-		},
+		"length":            {greedy(3, 4), []Token{{ID: 5, Finish: ""}, {ID: 6, Finish: ""}, {ID: 7, Finish: FinishLength}}},
+		"one token":         {greedy(1, 4), []Token{{ID: 5, Finish: FinishLength}}},
+		"stop":              {stop(greedy(9, 4), 6), []Token{{ID: 5, Finish: ""}, {ID: 6, Finish: FinishStop}}},
+		"stop at once":      {stop(greedy(9, 4), 6, 5), []Token{{ID: 5, Finish: FinishStop}}},
+		"stop and length":   {stop(greedy(2, 4), 6), []Token{{ID: 5, Finish: ""}, {ID: 6, Finish: FinishStop}}},
+		"stop is elsewhere": {stop(greedy(2, 4), 4), []Token{{ID: 5, Finish: ""}, {ID: 6, Finish: FinishLength}}},
 		// 5 is banned: of equals, the lowest id.
 		"min tokens": {
 			func() Request { r := stop(greedy(9, 4), 5, 2); r.MinTokens = 2; return r }(),
-			[]Token{{0, ""}, {1, ""}, {2, FinishStop}},
+			[]Token{{ID: 0, Finish: ""}, {ID: 1, Finish: ""}, {ID: 2, Finish: FinishStop}},
 		},
 		"min tokens is max tokens": {
 			func() Request { r := stop(greedy(2, 4), 0, 5); r.MinTokens = 2; return r }(),
-			[]Token{{1, ""}, {2, FinishLength}},
+			[]Token{{ID: 1, Finish: ""}, {ID: 2, Finish: FinishLength}},
 		},
 	} {
 		f := newFake(32, 8, 2, 8, 4)
@@ -129,7 +124,7 @@ func TestIdsBeyondTheTokenizer(t *testing.T) {
 	}
 	got, err := collect(submit(t, start(t, f, Config{SampleVocab: 50}), greedy(3, 60)))
 	require.NoError(t, err)
-	require.Equal(t, []Token{{49, ""}, {49, ""}, {49, FinishLength}}, got)
+	require.Equal(t, []Token{{ID: 49, Finish: ""}, {ID: 49, Finish: ""}, {ID: 49, Finish: FinishLength}}, got)
 }
 
 func TestSubmitRefuses(t *testing.T) {
@@ -194,7 +189,7 @@ func TestSubmitCopies(t *testing.T) {
 	}
 	got, err := collect(s)
 	require.NoError(t, err)
-	require.Equal(t, []Token{{5, ""}, {6, FinishStop}}, got)
+	require.Equal(t, []Token{{ID: 5, Finish: ""}, {ID: 6, Finish: FinishStop}}, got)
 }
 
 func TestNewRefuses(t *testing.T) {

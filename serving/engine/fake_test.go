@@ -141,7 +141,7 @@ func (f *fake) reference(t testing.TB, r Request, vocab int) (out []Token) {
 	for i := range r.MaxTokens {
 		f.next(history, logits)
 		d := sample.Draw{Params: r.Sampling, Index: i, Vocab: vocab}
-		if i < r.MinTokens && !r.IgnoreEOS {
+		if i < r.MinTokens {
 			d.Banned = r.StopTokens
 		}
 		id, err := s.Sample(logits, d)
@@ -149,7 +149,7 @@ func (f *fake) reference(t testing.TB, r Request, vocab int) (out []Token) {
 		history = append(history, id)
 		out = append(out, Token{ID: id})
 		for _, stop := range r.StopTokens {
-			if id == stop && !r.IgnoreEOS {
+			if id == stop {
 				out[i].Finish = FinishStop
 				return out
 			}

@@ -239,7 +239,7 @@ func TestBadLogits(t *testing.T) {
 	got, err := collect(bad)
 	require.ErrorIs(t, err, ErrSample)
 	require.ErrorContains(t, err, "token 30 has NaN")
-	require.Equal(t, []Token{{10, ""}, {11, ""}}, got)
+	require.Equal(t, []Token{{ID: 10, Finish: ""}, {ID: 11, Finish: ""}}, got)
 	got, err = collect(good)
 	require.NoError(t, err)
 	require.Len(t, got, 4)
@@ -312,7 +312,7 @@ func TestCancelAfterTheEnd(t *testing.T) {
 	require.False(t, s.unwatch(), "the context is still watched")
 	got, err := collect(s)
 	require.NoError(t, err)
-	require.Equal(t, []Token{{5, FinishLength}}, got)
+	require.Equal(t, []Token{{ID: 5, Finish: FinishLength}}, got)
 }
 
 // TestFaultsInARow holds that faults with good steps between them kill nothing.

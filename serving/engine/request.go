@@ -22,16 +22,34 @@ type Request struct {
 	Prompt     []int32 // at least one token id, each below the vocabulary's size
 	MaxTokens  int     // at least 1; Prompt plus MaxTokens must fit the context
 	MinTokens  int     // stop tokens are not sampled before that many output tokens
-	IgnoreEOS  bool    // stop tokens are sampled like others and end nothing
 	StopTokens []int32 // ids that end the request; the id itself is emitted with FinishStop
 	Sampling   sample.Params
+
+	Logprobs       bool // tokens come with their log-probability and rank
+	TopLogprobs    int  // and with so many of the likeliest ids at their place; needs Logprobs
+	PromptLogprobs bool // Stream.Prompt gives the same for the prompt's tokens; needs Logprobs
 }
 
 // Token is one step's result for a request. The last one has Finish set; a
 // request that ends without a token (abort) sends ID -1.
 type Token struct {
-	ID     int32
-	Finish Finish
+	ID       int32
+	Finish   Finish
+	Logprobs *Logprobs // nil unless asked for
+}
+
+// Logprobs are natural logarithms of probabilities as the model gives them:
+// the softmax of the row's logits before temperature, penalties and biases.
+type Logprobs struct {
+	Own Logprob   // of the token itself
+	Top []Logprob // the likeliest ids, descending; TopLogprobs of them
+}
+
+// Logprob is one id's log-probability.
+type Logprob struct {
+	ID      int32
+	Rank    int // 1 is the likeliest id of its row
+	Logprob float32
 }
 
 // validate returns what Submit refuses in a request of its own.

@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"servebench/serving/sched"
 )
@@ -83,6 +85,28 @@ func (s *Stream) take() (t Token, err error, ok bool) {
 	return Token{}, nil, false
 }
 
+// CachedTokens is the number of the prompt's tokens that were found in the
+// prefix cache. It is settled once Next returned a token.
+func (s *Stream) CachedTokens() int { return 0 }
+
+// Prompt waits for the prompt to be computed and returns its tokens with their
+// Logprobs, which the first one has none of. Only for requests with
+// PromptLogprobs; errors are Next's.
+func (s *Stream) Prompt(ctx context.Context) ([]Token, error) {
+	return nil, errors.New("engine: log-probabilities of prompts are not computed")
+}
+
+// Timing is when a request got where. A zero time is yet to come.
+type Timing struct {
+	Submitted time.Time // Submit was called
+	Scheduled time.Time // its first step began
+	First     time.Time // its first token was sampled
+	Last      time.Time // its last token was sampled
+}
+
+// Timing returns what is known so far. It may be called from any goroutine.
+func (s *Stream) Timing() Timing { return Timing{} }
+
 // Close ends the request, if it still runs, as cancelling Submit's context
 // does. It does not wait and may be called again.
 func (s *Stream) Close() { s.engine.cancel(s) }
@@ -94,7 +118,7 @@ func (s *Stream) output() int { return len(s.seq.Tokens) - s.prompt }
 func (s *Stream) append(id int32) Finish {
 	s.seq.Tokens = append(s.seq.Tokens, id)
 	switch {
-	case !s.req.IgnoreEOS && slices.Contains(s.req.StopTokens, id):
+	case slices.Contains(s.req.StopTokens, id):
 		return FinishStop
 	case s.output() == s.req.MaxTokens:
 		return FinishLength
@@ -104,7 +128,7 @@ func (s *Stream) append(id int32) Finish {
 
 // banned returns the ids that the next token may not be.
 func (s *Stream) banned() []int32 {
-	if s.req.IgnoreEOS || s.output() >= s.req.MinTokens {
+	if s.output() >= s.req.MinTokens {
 		return nil
 	}
 	return s.req.StopTokens

@@ -11,7 +11,19 @@ type Params struct {
 	Temperature float64 // 0 is greedy
 	TopP        float64 // (0, 1]; 1 keeps all
 	TopK        int     // 0 or less keeps all
+	MinP        float64 // [0, 1]: ids less likely than MinP times the likeliest leave; 0 keeps all
 	Seed        uint64  // tokens depend on it, the prompt and the parameters alone
+
+	RepetitionPenalty float64 // over 0: divides positive and multiplies negative logits of ids in prompt and output; 0 and 1 change nothing
+	PresencePenalty   float64 // [-2, 2]: subtracted from the logits of ids in the output
+	FrequencyPenalty  float64 // [-2, 2]: subtracted as often as the id is in the output
+	Bias              []Bias  // added to logits; ids are distinct
+}
+
+// Bias is one entry of OpenAI's logit_bias.
+type Bias struct {
+	ID    int32
+	Value float32 // [-100, 100]
 }
 
 // greedyBelow is the temperature under which sampling is greedy, as vLLM's
