@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"servebench/datasets"
 	"servebench/datasets/hub"
 	"servebench/kernels"
 )
@@ -117,7 +118,7 @@ func TestResolvePaths(t *testing.T) {
 
 func TestKnown(t *testing.T) {
 	for model, want := range map[string]string{
-		"gpt2": "openai-community/gpt2", "openai-community/gpt2": "openai-community/gpt2",
+		"GPT2": "openai-community/gpt2", "openai-community/gpt2": "openai-community/gpt2",
 		"huggingfacetb/smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
 	} {
 		id, ok := Known(model)
@@ -126,15 +127,73 @@ func TestKnown(t *testing.T) {
 	}
 	_, ok := Known("org/other")
 	assert.False(t, ok)
+	// The suite's names and ids are the server's.
+	for _, m := range datasets.Models() {
+		for _, name := range []string{m.Name, m.Hub} {
+			id, ok := Known(name)
+			assert.True(t, ok, name)
+			assert.Equal(t, m.Hub, id)
+		}
+	}
+}
+
+// TestKnownConfigs adds up the parameters that the published checkpoints have.
+func TestKnownConfigs(t *testing.T) {
+	params := map[string]int{
+		"openai-community/gpt2": 124_439_808, "microsoft/phi-2": 2_779_683_840, "meta-llama/Llama-2-7b-chat-hf": 6_738_415_616,
+		"mistralai/Mistral-7B-Instruct-v0.1": 7_241_732_096, "HuggingFaceTB/SmolLM2-135M-Instruct": 134_515_008,
+		"TinyLlama/TinyLlama-1.1B-Chat-v1.0": 1_100_048_384, "Qwen/Qwen2.5-0.5B-Instruct": 494_032_768,
+	}
 	for id := range known {
 		config, ok := knownConfig(id)
 		require.True(t, ok, id)
 		require.NoError(t, checkConfig(id, config))
+		assert.Equal(t, params[id], parameters(t, config), id)
 	}
+	assert.Len(t, params, len(known))
+}
+
+// parameters is the size of an architecture by its configuration, as its paper gives it.
+func parameters(t *testing.T, config []byte) int {
+	t.Helper()
+	var c struct {
+		Type       string `json:"model_type"`
+		Tie        bool   `json:"tie_word_embeddings"`
+		V          int    `json:"vocab_size"`
+		P          int    `json:"n_positions"`
+		GPT2Width  int    `json:"n_embd"`
+		GPT2Layers int    `json:"n_layer"`
+		D          int    `json:"hidden_size"`
+		F          int    `json:"intermediate_size"`
+		L          int    `json:"num_hidden_layers"`
+		H          int    `json:"num_attention_heads"`
+		G          int    `json:"num_key_value_heads"`
+	}
+	require.NoError(t, json.Unmarshal(config, &c))
+	switch c.Type {
+	case "gpt2":
+		d := c.GPT2Width
+		return c.V*d + c.P*d + c.GPT2Layers*(12*d*d+13*d) + 2*d
+	case "phi":
+		return 2*c.V*c.D + c.V + c.L*(4*c.D*c.D+4*c.D+2*c.D*c.F+c.F+c.D+2*c.D) + 2*c.D
+	}
+	kv := c.D / c.H * c.G
+	layer := 2*c.D*c.D + 2*c.D*kv + 3*c.D*c.F + 2*c.D
+	if c.Type == "qwen2" {
+		layer += c.D + 2*kv
+	}
+	total := c.V*c.D + c.L*layer + c.D
+	if !c.Tie {
+		total += c.V * c.D
+	}
+	return total
 }
 
 func TestDummyNeedsNoFileAndNoNetwork(t *testing.T) {
-	for id, want := range map[string]string{"gpt2": "gpt2", "HuggingFaceTB/SmolLM2-135M-Instruct": "llama"} {
+	for id, want := range map[string]string{
+		"gpt2": "gpt2", "HuggingFaceTB/SmolLM2-135M-Instruct": "llama", "microsoft/phi-2": "phi", "llama-2-7b-chat": "llama",
+		"mistral-7b-instruct": "mistral",
+	} {
 		offline := &hub.Client{Cache: t.TempDir(), Offline: true}
 		loc, err := Resolve(t.Context(), id, Everything, Options{LoadFormat: Dummy, Hub: offline})
 		require.NoError(t, err)
