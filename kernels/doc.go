@@ -34,7 +34,8 @@
 //     then writes each token's keys and values to its slot of the cache
 //  6. Attention    out = softmax(q·Kᵀ·scale)·V over positions max(0, p−Window+1) … p
 //     of the token's own sequence (Window 0: all of them); query head h reads
-//     key/value head h/(H/G)
+//     key/value head h/(H/G). Blocks that the window has passed may be Freed
+//     in the step: they are never read, whoever owns their memory by now
 //  7. Activate     plain: out = f(x); gated: out = f(x[:, :F])·x[:, F:]
 //  8. Add          x += y
 //  9. Gather       out[i,:] = x[Out[i],:] + delta[Out[i],:]

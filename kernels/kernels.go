@@ -92,7 +92,15 @@ type Step struct {
 	Blocks    []int32 // [S, MaxBlocks] cache blocks of each sequence, in order; the rest is unused
 	MaxBlocks int     // row stride of Blocks
 	Out       []int32 // [R] rows whose logits are wanted, ascending
+	// Window is the most positions that a row sees, itself included; 0 is no
+	// limit. With a limit, blocks that no row of their sequence sees into are
+	// Freed in Blocks, and every Attention of the step has a window within it.
+	Window int
 }
+
+// Freed stands in Step.Blocks for a block that the window has passed. Its
+// memory may be another sequence's: no operation looks at it.
+const Freed = -1
 
 // Norm is a normalisation: layer norm when Mean is set, RMS when not.
 type Norm struct {

@@ -73,8 +73,9 @@ func TestTensorFloat32(t *testing.T) {
 // Check must bound every index that a device computes from a step, whatever
 // the numbers are.
 func FuzzStep(f *testing.F) {
-	f.Add([]byte{0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 3, 3, 0, 1}, 3, 1, 1, 1, 4)
-	f.Fuzz(func(t *testing.T, raw []byte, tokens, seqs, maxBlocks, out, blockSize int) {
+	f.Add([]byte{0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 3, 3, 0, 1}, 3, 1, 1, 1, 4, 0)
+	f.Add([]byte{0, 9, 5, 0, 1, 10, 255, 255, 1, 0}, 1, 1, 3, 1, 4, 2)
+	f.Fuzz(func(t *testing.T, raw []byte, tokens, seqs, maxBlocks, out, blockSize, window int) {
 		take := func(n int) []int32 {
 			list := make([]int32, 0, 16)
 			for range min(max(n, 0), 16) {
@@ -87,7 +88,7 @@ func FuzzStep(f *testing.F) {
 			return list
 		}
 		s := &Step{Tokens: take(tokens), Positions: take(tokens), Slots: take(tokens), Starts: take(seqs + 1),
-			Lens: take(seqs), Blocks: take(seqs * maxBlocks), MaxBlocks: maxBlocks, Out: take(out)}
+			Lens: take(seqs), Blocks: take(seqs * maxBlocks), MaxBlocks: maxBlocks, Out: take(out), Window: window}
 		sh := KVShape{Layers: 1, Blocks: 8, BlockSize: blockSize, KVHeads: 1, HeadDim: 1}
 		if s.Check() != nil || sh.Check() != nil || s.CheckKV(sh) != nil {
 			return
@@ -99,6 +100,12 @@ func FuzzStep(f *testing.F) {
 				block := int(s.Blocks[q*s.MaxBlocks+p/blockSize])
 				require.True(t, p >= 0 && p < int(s.Lens[q]) && block >= 0 && block < sh.Blocks)
 				require.Equal(t, block*blockSize+p%blockSize, int(s.Slots[row]))
+				for seen := range p + 1 {
+					b := int(s.Blocks[q*s.MaxBlocks+seen/blockSize])
+					if window == 0 || seen > p-window {
+						require.True(t, b >= 0 && b < sh.Blocks)
+					}
+				}
 			}
 		}
 		for _, row := range s.Out {

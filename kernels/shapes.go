@@ -4,8 +4,8 @@ import "fmt"
 
 // The Check functions below are what a device calls first in each operation:
 // they panic, with the operation's name, on a shape that doc.go does not allow.
-// The two of them that return an error look at a step's contents, which a device
-// must not trust: the error is for End to return.
+// Those that return an error look at a step's contents, which a device must not
+// trust: the error is for End to return.
 
 func badShape(op, format string, args ...any) {
 	panic("kernels: " + op + ": " + fmt.Sprintf(format, args...))
@@ -128,12 +128,13 @@ func CheckStoreKV(s *Step, qkv Buffer, kv KV, layer int, r Rope, a Attn) error {
 	return s.CheckPositions(p)
 }
 
-// CheckAttention checks the shapes of Attention. The caller also asks
-// Step.CheckKV, once a step and cache.
-func CheckAttention(s *Step, out, qkv Buffer, kv KV, layer int, a Attn) {
+// CheckAttention checks the shapes of Attention and returns what is wrong with
+// the step's window. The caller also asks Step.CheckKV, once a step and cache.
+func CheckAttention(s *Step, out, qkv Buffer, kv KV, layer int, a Attn) error {
 	checkHeads("Attention", s, qkv, kv, layer, a)
 	need("Attention", "out", out, len(s.Tokens), a.Heads*a.HeadDim)
 	apart("Attention", out, qkv)
+	return s.checkWindow(a.Window)
 }
 
 // CheckActivate checks the shapes of Activate.

@@ -32,6 +32,8 @@ func (s *Step) Check() error {
 		return stepErr("MaxBlocks is %d", s.MaxBlocks)
 	case len(s.Blocks) != seqs*s.MaxBlocks:
 		return stepErr("Blocks has %d entries for %d sequences of %d", len(s.Blocks), seqs, s.MaxBlocks)
+	case s.Window < 0:
+		return stepErr("Window is %d", s.Window)
 	}
 	for i := range t {
 		if s.Tokens[i] < 0 {
@@ -100,8 +102,26 @@ func (s *Step) CheckPositions(limit int) error {
 	return nil
 }
 
+// seen returns the first position that some row of sequence q sees: what its
+// first row sees, as later ones see no further back.
+func (s *Step) seen(q int) int {
+	if s.Window == 0 {
+		return 0
+	}
+	return max(0, int(s.Positions[s.Starts[q]])-s.Window+1)
+}
+
+// checkWindow reports an attention that sees further back than the step says.
+func (s *Step) checkWindow(window int) error {
+	if s.Window > 0 && (window == 0 || window > s.Window) {
+		return stepErr("Window is %d, an attention's %d: it would read blocks that are freed", s.Window, window)
+	}
+	return nil
+}
+
 // CheckKV reports the first length, block or slot that does not fit a cache of
-// that shape, or slot that is not where Blocks puts the token's position.
+// that shape, slot that is not where Blocks puts the token's position, or Freed
+// block that a row sees into.
 func (s *Step) CheckKV(sh KVShape) error {
 	for q, n := range s.Lens {
 		used := (int(n) + sh.BlockSize - 1) / sh.BlockSize
@@ -109,7 +129,11 @@ func (s *Step) CheckKV(sh KVShape) error {
 			return stepErr("Lens[%d] is %d, %d blocks of %d are fewer", q, n, s.MaxBlocks, sh.BlockSize)
 		}
 		row := s.Blocks[q*s.MaxBlocks:][:used]
+		passed := s.seen(q) / sh.BlockSize // blocks wholly before the window
 		for i, b := range row {
+			if b == Freed && i < passed {
+				continue
+			}
 			if b < 0 || int(b) >= sh.Blocks {
 				return stepErr("Blocks[%d, %d] is %d, the cache has %d", q, i, b, sh.Blocks)
 			}

@@ -33,17 +33,24 @@ static int plan(cpu_device *d, int group) {
     return 1;
 }
 
-// spans returns how many spans the longest context of the step has, or 0 when
-// items alone feed the threads.
-static int spans(const cpu_device *d, const cpu_kv *kv, int items) {
+// spans returns how many spans the longest context of the step has that a tile
+// looks at, or 0 when items alone feed the threads.
+static int spans(const cpu_device *d, const cpu_kv *kv, int items, int window) {
     const int threads = pool_threads(d->pool);
     if (threads == 1 || items >= 4 * threads)
         return 0;
     int longest = 0;
     for (int q = 0; q < d->step.seqs; q++)
         longest = max_int(longest, d->step.lens[q]);
-    const int b = kv->block_size;
-    const int n = ceil_div(ceil_div(longest, b) * ceil_div(b, UNIT), SPAN);
+    const int b = kv->block_size, per = ceil_div(b, UNIT);
+    int n = ceil_div(ceil_div(longest, b) * per, SPAN);
+    if (window > 0) {
+        // A tile of r rows sees window + r - 1 positions, whose blocks begin
+        // anywhere in a span.
+        const int64_t seen = (int64_t)window + d->isa->queries - 2;
+        const int64_t most = (((seen + b - 1) / b + 1) * per + SPAN - 2) / SPAN + 1;
+        n = most < n ? (int)most : n;
+    }
     return n > 1 && n <= POOL_MAX_TASKS / items ? n : 0;
 }
 
@@ -69,7 +76,7 @@ int cpu_attention(cpu_device *d, float *out, const float *qkv, const cpu_kv *kv,
         .group = group,
         .tiles = d->tiles.data,
         .tiles_n = d->tiles_n,
-        .spans = spans(d, kv, items),
+        .spans = spans(d, kv, items, a.window),
     };
     // Scratch: each thread's queries and two sets of sums; the spans' sums; the counters.
     j.work_floats = query_floats(a.head_dim) + 2 * partial_floats(a.head_dim);
@@ -87,8 +94,10 @@ int cpu_attention(cpu_device *d, float *out, const float *qkv, const cpu_kv *kv,
         return 1;
     }
     int64_t seen = 0;
-    for (int q = 0; q < d->step.seqs; q++)
-        seen += (int64_t)(d->step.starts[q + 1] - d->step.starts[q]) * d->step.lens[q];
+    for (int q = 0; q < d->step.seqs; q++) {
+        const int len = d->step.lens[q], most = a.window > 0 ? min_int(len, a.window) : len;
+        seen += (int64_t)(d->step.starts[q + 1] - d->step.starts[q]) * most;
+    }
     j.pieces = pieces(d, items, 2 * seen * a.heads * a.head_dim);
     pool_run(d->pool, attention_task, &j, j.pieces);
     return 1;

@@ -170,7 +170,9 @@ func (d *device) Attention(out, qkv kernels.Buffer, cache kernels.KV, layer int,
 	if !d.begun() {
 		return
 	}
-	kernels.CheckAttention(d.step, out, qkv, cache, layer, a)
+	if d.err = kernels.CheckAttention(d.step, out, qkv, cache, layer, a); d.err != nil {
+		return
+	}
 	c := d.cache("Attention", cache)
 	if !d.fits(c) {
 		return

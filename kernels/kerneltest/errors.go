@@ -92,6 +92,7 @@ func (s *suite) badSteps(t *testing.T) {
 		{"MaxBlocks", func(s *kernels.Step) { s.MaxBlocks = -1 }},
 		{"MaxBlocks", func(s *kernels.Step) { s.MaxBlocks = math.MaxInt }},
 		{"Blocks", func(s *kernels.Step) { s.Blocks = s.Blocks[1:] }},
+		{"Window", func(s *kernels.Step) { s.Window = -1 }},
 		{"Out", func(s *kernels.Step) { s.Out[0] = -1 }},
 		{"Out", func(s *kernels.Step) { s.Out[8] = 9 }},
 		{"Out", func(s *kernels.Step) { s.Out[3] = s.Out[2] }},
@@ -115,6 +116,19 @@ func (s *suite) badEntries(t *testing.T) {
 	table := r.float(angles(5, 8), 5, 8)
 	x, y := r.canvas(7, 32), r.canvas(7, 16)
 	good := func() *kernels.Step { return p.step(rows{0, 0, 6}, rows{1, 0, 3}) }
+	a3 := attn(2, 1, 8, 3)
+	later := func(window int) func(*kernels.Step) { // position 5 of blocks of 4 is all of the first sequence
+		return func(s *kernels.Step) {
+			*s = *p.step(rows{0, 5, 6}, rows{1, 0, 3})
+			s.Window = window
+		}
+	}
+	freed := func(window int) func(*kernels.Step) {
+		return func(s *kernels.Step) {
+			later(window)(s)
+			s.Blocks[0] = kernels.Freed
+		}
+	}
 	for _, c := range []struct {
 		field string
 		spoil func(*kernels.Step)
@@ -126,6 +140,10 @@ func (s *suite) badEntries(t *testing.T) {
 		{"Positions", func(*kernels.Step) {}, func() { r.dev.StoreKV(x, kv, 0, kernels.Rope{Dims: 8, Table: table}, a) }},
 		{"Lens", func(s *kernels.Step) { s.MaxBlocks, s.Blocks = 1, s.Blocks[:2] }, func() { r.dev.Attention(y, x, kv, 0, a) }},
 		{"Blocks", func(s *kernels.Step) { s.Blocks[0] = -1 }, func() { r.dev.Attention(y, x, kv, 0, a) }},
+		{"Blocks", freed(0), func() { r.dev.Attention(y, x, kv, 0, a3) }},
+		{"Blocks", freed(3), func() { r.dev.Attention(y, x, kv, 0, a3) }}, // position 3 is seen
+		{"Window", freed(2), func() { r.dev.Attention(y, x, kv, 0, a3) }},
+		{"Window", later(4), func() { r.dev.Attention(y, x, kv, 0, a) }},
 		{"Blocks", func(s *kernels.Step) { s.Blocks[1] = int32(p.total) }, func() { r.dev.StoreKV(x, kv, 0, kernels.Rope{}, a) }},
 		{"Slots", func(s *kernels.Step) { s.Slots[0] = int32(p.total * 4) }, func() { r.dev.StoreKV(x, kv, 0, kernels.Rope{}, a) }},
 		{"Slots", func(s *kernels.Step) { s.Slots[8]++ }, func() { r.dev.StoreKV(x, other, 0, kernels.Rope{}, a) }},
