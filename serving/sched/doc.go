@@ -17,6 +17,8 @@
 //     as rows are left (chunked prefill);
 //     c. waiting sequences in order of arrival, while rows, MaxSeqs and blocks
 //     last. None overtakes the first that does not fit.
+//     A prompt of which every row's logits are wanted (Seq.LogitsTo) goes in
+//     chunks of the rows of logits that the running sequences leave.
 //  3. The engine computes the batch; Done counts its tokens as computed.
 //  4. The engine appends each sampled token to its sequence, or calls Remove.
 //

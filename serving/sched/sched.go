@@ -27,7 +27,7 @@ func (e *NeverFitsError) Is(target error) bool { return target == ErrNeverFits }
 // Config bounds a scheduler.
 type Config struct {
 	MaxTokens int // rows of a step; at least MaxSeqs
-	MaxSeqs   int // sequences that run at once
+	MaxSeqs   int // sequences that run at once, and rows of logits of a step
 	MaxLen    int // tokens of a sequence
 }
 
@@ -38,6 +38,7 @@ type Scheduler struct {
 	running     queue // all of them arrived before all that wait
 	waiting     queue
 	batch       Batch
+	extra       int // rows of logits in the batch beyond one for every sequence
 	arrivals    uint64
 	preemptions uint64
 }
@@ -49,6 +50,11 @@ type Chunk struct {
 	Start int
 	Len   int
 	Last  bool // nothing is left behind it: its last row gives the next token
+}
+
+// Wants reports whether the row of a position of the chunk gives logits.
+func (c Chunk) Wants(pos int) bool {
+	return c.Last && pos == c.Start+c.Len-1 || pos >= c.Seq.LogitsFrom && pos < c.Seq.LogitsTo
 }
 
 // Batch is the work of one step. The scheduler reuses its memory: it is valid
@@ -117,7 +123,7 @@ func (s *Scheduler) Remove(q *Seq) {
 // Schedule makes the next batch; doc.go has the order. It is empty only when
 // no sequence is queued.
 func (s *Scheduler) Schedule() *Batch {
-	s.batch.Chunks, s.batch.Tokens = s.batch.Chunks[:0], 0
+	s.batch.Chunks, s.batch.Tokens, s.extra = s.batch.Chunks[:0], 0, 0
 	s.decode()
 	s.prefill()
 	s.admit()
@@ -153,7 +159,7 @@ func (s *Scheduler) prefill() {
 // admit begins waiting sequences in order of arrival. One that this batch
 // preempted stays out: of the blocks that it had, at least one is taken.
 func (s *Scheduler) admit() {
-	for s.waiting.first != nil && s.room() > 0 && s.running.len < s.cfg.MaxSeqs {
+	for s.waiting.first != nil && s.room() > 0 && s.running.len+s.extra < s.cfg.MaxSeqs {
 		q := s.waiting.first
 		if s.pool.BlocksFor(len(q.Tokens))+s.running.len > s.pool.FreeBlocks() {
 			return
@@ -169,7 +175,16 @@ func (s *Scheduler) admit() {
 // room is the number of rows left in the batch.
 func (s *Scheduler) room() int { return s.cfg.MaxTokens - s.batch.Tokens }
 
+// take puts the next tokens of a sequence into the batch, n or fewer. Every
+// running sequence has one of the step's MaxSeqs rows of logits; those that no
+// sequence runs for are left to prompts whose rows are wanted, which are cut
+// where they are used up.
 func (s *Scheduler) take(q *Seq, n int) {
+	if first := max(q.LogitsFrom, q.computed); first < q.LogitsTo {
+		before := first - q.computed
+		n = min(n, before+1+s.cfg.MaxSeqs-s.running.len-s.extra)
+		s.extra += max(0, n-before-1)
+	}
 	s.batch.Chunks = append(s.batch.Chunks, Chunk{Seq: q, Start: q.computed, Len: n, Last: n == q.left()})
 	s.batch.Tokens += n
 }

@@ -106,6 +106,32 @@ func TestMixedStep(t *testing.T) {
 	}
 }
 
+// TestLogitsOfPrompts cuts prompts whose rows are wanted so that a step gives
+// at most MaxSeqs rows of logits and every sequence can have its own.
+func TestLogitsOfPrompts(t *testing.T) {
+	s := newScheduler(t, Config{MaxTokens: 64, MaxSeqs: 4, MaxLen: 64}, 32, 4)
+	a, b, c, d := seq(9, 3), seq(6, 3), seq(5, 3), seq(5, 3)
+	a.LogitsTo, b.LogitsTo = 8, 5
+	b.LogitsFrom = 3 // three have been given before
+	for _, q := range []*Seq{a, b, c, d} {
+		require.NoError(t, s.Add(q))
+	}
+	for i, want := range [][][3]int{
+		{{0, 0, 4}},            // its own row and three more; nobody is let in
+		{{0, 4, 4}},            // the same
+		{{0, 8, 1}, {1, 0, 6}}, // one for a, three for b
+		{{0, 9, 1}, {1, 6, 1}, {2, 0, 5}, {3, 0, 5}},
+	} {
+		got := s.Schedule()
+		require.Equalf(t, want, plan(got, a, b, c, d), "step %d", i)
+		for _, c := range got.Chunks {
+			c.Seq.LogitsFrom = max(c.Seq.LogitsFrom, c.Start+c.Len)
+		}
+		sampled(s, got)
+		require.NoError(t, s.Check())
+	}
+}
+
 // TestPreemption has two sequences outgrow a pool of 4 blocks of 2.
 func TestPreemption(t *testing.T) {
 	s := newScheduler(t, Config{MaxTokens: 8, MaxSeqs: 2, MaxLen: 8}, 4, 2)
@@ -220,7 +246,7 @@ func (w *workload) checkBatch(b *Batch) {
 	for q := w.s.waiting.first; q != nil; q = q.next { // preempted: what was computed is gone
 		w.computed[q] = 0
 	}
-	rows, partial, decoding := 0, 0, true
+	rows, logits, partial, decoding := 0, 0, 0, true
 	slots := map[int32]bool{}
 	for _, c := range b.Chunks {
 		require.Equal(t, w.computed[c.Seq], c.Start, "a token is skipped or computed twice")
@@ -229,6 +255,9 @@ func (w *workload) checkBatch(b *Batch) {
 		for p := c.Start; p < c.Start+c.Len; p++ {
 			require.False(t, slots[c.Seq.Slot(p)], "two tokens of a step share a slot")
 			slots[c.Seq.Slot(p)] = true
+			if c.Wants(p) {
+				logits++
+			}
 		}
 		if first := w.s.waiting.first; first != nil {
 			require.Less(t, c.Seq.order, first.order, "a sequence that waits was overtaken")
@@ -238,20 +267,22 @@ func (w *workload) checkBatch(b *Batch) {
 		} else if c.Start > 0 && c.Last && !decoding {
 			require.Fail(t, "a decode comes after a prefill")
 		}
-		if !c.Last {
+		if !c.Last && c.Seq.LogitsFrom >= c.Seq.LogitsTo {
 			partial++
 		}
+		c.Seq.LogitsFrom = max(c.Seq.LogitsFrom, c.Start+c.Len)
 		rows += c.Len
 	}
 	require.Equal(t, rows, b.Tokens)
 	require.LessOrEqual(t, rows, w.cfg.MaxTokens)
+	require.LessOrEqual(t, logits, w.cfg.MaxSeqs, "rows of logits")
 	require.LessOrEqual(t, partial, 1, "two prompts are in the middle at once")
 }
 
 // checkAdmission holds that the first that waits does so for a reason.
 func (w *workload) checkAdmission() {
 	q := w.s.waiting.first
-	if q == nil || w.s.running.len == w.cfg.MaxSeqs || w.s.room() == 0 {
+	if q == nil || w.s.running.len+w.s.extra == w.cfg.MaxSeqs || w.s.room() == 0 {
 		return
 	}
 	require.Greater(w.t, w.s.pool.BlocksFor(len(q.Tokens))+w.s.running.len, w.s.pool.FreeBlocks(),
@@ -279,6 +310,9 @@ func runWorkload(t testing.TB, rng *rand.Rand, requests int) (steps int, preempt
 			limit := 2 + rng.IntN(w.s.MaxLen()+4)
 			q := seq(1+rng.IntN(limit-1), 0)
 			q.Limit = limit
+			if rng.IntN(4) == 0 {
+				q.LogitsTo = len(q.Tokens) - 1
+			}
 			if limit > w.s.MaxLen() {
 				require.ErrorIs(t, w.s.Add(q), ErrNeverFits)
 				continue

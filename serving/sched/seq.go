@@ -9,6 +9,11 @@ type Seq struct {
 	Limit  int     // the most tokens it will ever have
 	Owner  any     // the caller's; not looked at here
 
+	// Rows at positions LogitsFrom ≤ p < LogitsTo give logits too, not only the
+	// row that the next token is sampled from. The caller moves LogitsFrom up as
+	// it gets them, so that after a preemption none is asked for twice.
+	LogitsFrom, LogitsTo int
+
 	computed   int           // tokens whose keys and values are in the cache
 	table      kvcache.Table // their blocks; those of all Tokens at admission
 	queue      *queue        // where it is; nil before Add and after Remove
