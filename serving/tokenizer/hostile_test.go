@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -198,27 +197,6 @@ func TestInvalidInput(t *testing.T) {
 	}
 	assert.Equal(t, "!", tok.Decode([]int32{-1, 1, 4096, 1 << 30}, false))
 	checkStream(t, tok, []int32{-1, 1, 4096})
-}
-
-// TestLongWords holds that the two ways to merge agree, and that the time for
-// text that is one word does not grow with its square: a megabyte of it would
-// then take hours.
-func TestLongWords(t *testing.T) {
-	tok, err := Dummy(4096)
-	require.NoError(t, err)
-	rng := rand.New(rand.NewPCG(3, 4))
-	for range 2000 {
-		word := make([]byte, 1+rng.IntN(heapFrom-1))
-		for i := range word {
-			word[i] = "aeinorst hTé\n"[rng.IntN(14)]
-		}
-		short := tok.bpe.symbols(nil, string(word))
-		long := slices.Clone(short)
-		short, long = short[:tok.bpe.mergeShort(short)], long[:tok.bpe.mergeLong(long)]
-		assert.Equal(t, short, long, "%q", word)
-	}
-	text := strings.Repeat("theother", 1<<15)
-	assert.Equal(t, text, tok.Decode(tok.Encode(text, true), false))
 }
 
 // TestConcurrent has goroutines use one tokenizer at once, for the race detector.

@@ -84,7 +84,7 @@ func (t *Tokenizer) addTokens(added []addedToken) (err error) {
 
 // learn fills in what BPE and Decode look up.
 func (t *Tokenizer) learn(v *vocabulary, ids map[string]int32) error {
-	t.bpe = bpe{unknown: none, fuse: v.fuse, merges: make(map[pair]merge, len(v.merges))}
+	t.bpe = bpe{unknown: none, fuse: v.fuse, merges: newMerges(len(v.merges))}
 	for i := range t.bpe.bytes {
 		t.bpe.bytes[i] = none
 	}
@@ -116,7 +116,7 @@ func (t *Tokenizer) learn(v *vocabulary, ids map[string]int32) error {
 		if !okLeft || !okRight || !okInto {
 			return fmt.Errorf("merge %d, of %q and %q: one of them or what they become is not in the vocabulary", rank, m[0], m[1])
 		}
-		t.bpe.merges[pair{left, right}] = merge{int32(rank), into}
+		t.bpe.merges.set(pair{left, right}, merge{int32(rank), into})
 	}
 	t.bpe.learnWhole(byBytes, v.whole)
 	return nil
