@@ -112,14 +112,13 @@ func (c *Client) refused(r Repo, resp *http.Response) error {
 		said = fmt.Sprintf(": %q", reason)
 	}
 	switch s := resp.StatusCode; {
-	case code == "GatedRepo":
-		return fmt.Errorf("%w%s; accept its licence at %s, then set HF_TOKEN to a token of that account", ErrGated, said, r.page(end))
+	case code == "GatedRepo", s == http.StatusUnauthorized && code != "RepoNotFound",
+		s == http.StatusForbidden && said+code != "":
+		return fmt.Errorf("%w%s; %s", ErrGated, said, c.advice(r.page(end), end, s, code == "GatedRepo"))
 	case code == "RepoNotFound":
-		return fmt.Errorf("%w%s; check its name, or if it is private set HF_TOKEN", ErrNotFound, said)
+		return fmt.Errorf("%w%s; check its name, or if it is private set HF_TOKEN to a token that may read it", ErrNotFound, said)
 	case s == http.StatusNotFound:
 		return fmt.Errorf("%w%s", ErrNotFound, said)
-	case s == http.StatusUnauthorized, s == http.StatusForbidden && said+code != "":
-		return fmt.Errorf("%w%s; set HF_TOKEN to a valid token that may read %s", ErrGated, said, r.page(end))
 	case s == http.StatusForbidden:
 		// The hub gives a reason; a proxy that lets nobody out does not.
 		return fmt.Errorf("%w: something between here and %s answers %s", ErrUnreachable, end.Host, resp.Status)
@@ -132,6 +131,26 @@ func (c *Client) refused(r Repo, resp *http.Response) error {
 		return fmt.Errorf("%w: a redirect to %s, set HF_ENDPOINT to the hub itself", ErrProtocol, hostOf(resp))
 	}
 	return fmt.Errorf("%w: %s%s", ErrProtocol, resp.Status, said)
+}
+
+// advice is what someone can do who was refused a repository with that page.
+// The hub answers 401 to a request without a token or with one that it does not
+// know, and 403 to one whose account or scope is not enough.
+func (c *Client) advice(page string, end *url.URL, status int, gated bool) string {
+	host := url.URL{Scheme: end.Scheme, Host: end.Host}
+	accept := ""
+	if gated {
+		accept = fmt.Sprintf("accept its licence at %s, then ", page)
+	}
+	switch {
+	case c.Token == "":
+		return fmt.Sprintf("%sset HF_TOKEN to a token of that account that may read %s", accept, page)
+	case status == http.StatusUnauthorized && !gated:
+		return fmt.Sprintf("the token (of HF_TOKEN, or the file that huggingface-cli login wrote) is not valid: make another at %s/settings/tokens", host.String())
+	case gated:
+		return fmt.Sprintf("%stry again: the account of the token in use has no access yet (a fine-grained token also needs the right to read gated repositories)", accept)
+	}
+	return fmt.Sprintf("the token in use may not read %s: set HF_TOKEN to one that may", page)
 }
 
 // hostOf is where a redirect leads.

@@ -127,7 +127,10 @@ func (c *Client) cached(r Repo, f Files) (string, error) {
 		return "", fmt.Errorf("%s has no %s", c.Cache, r)
 	}
 	if _, err := f.matching(rc.files(commit)); err != nil {
-		return "", fmt.Errorf("%s: %s", rc.snapshot(commit), strings.TrimPrefix(err.Error(), ErrNotFound.Error()+": "))
+		if m := (*MissingError)(nil); errors.As(err, &m) { // the hub may well have them: no ErrNotFound
+			err = errors.New("no " + m.missing())
+		}
+		return "", fmt.Errorf("%s: %w", rc.snapshot(commit), err)
 	}
 	return rc.snapshot(commit), nil
 }

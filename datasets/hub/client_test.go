@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,7 +22,7 @@ func TestRefusals(t *testing.T) {
 		text          string
 	}{
 		"gated, no token":  {401, "GatedRepo", "Access to model org/name is restricted. You must be authenticated to access it.", ErrGated, "must be authenticated"},
-		"gated, no access": {403, "GatedRepo", "Your account is not in the authorized list.", ErrGated, "set HF_TOKEN"},
+		"gated, no access": {403, "GatedRepo", "Your account is not in the authorized list.", ErrGated, "has no access yet"},
 		"private":          {401, "RepoNotFound", "Repository not found", ErrNotFound, "if it is private set HF_TOKEN"},
 		"bad token":        {401, "", "Invalid credentials in Authorization header", ErrGated, "Invalid credentials"},
 		"disabled":         {403, "", "Access to this resource is disabled.", ErrGated, "is disabled"},
@@ -47,6 +48,58 @@ func TestRefusals(t *testing.T) {
 				if c.code == "GatedRepo" {
 					assert.ErrorContains(t, err, "accept its licence at "+f.hub.URL+"/org/name")
 				}
+			})
+		}
+	}
+}
+
+// TestGatedRepositories: what the hub says of a licensed model to those without
+// a token, with one that it does not know, and with one whose account has not
+// accepted the licence. It tells some of them the files' names all the same.
+func TestGatedRepositories(t *testing.T) {
+	const page = "/org/name"
+	for name, c := range map[string]struct {
+		token         string
+		status        int
+		code, message string
+		advice        []string
+	}{
+		"no token": {"", 401, "GatedRepo", "Access to model org/name is restricted. You must have access to it and be authenticated to access it. Please log in.",
+			[]string{"You must have access to it", "accept its licence at ", page + ", then set HF_TOKEN to a token of that account"}},
+		"a token that is none": {secret, 401, "", "Invalid credentials in Authorization header",
+			[]string{"Invalid credentials", "is not valid: make another at ", "/settings/tokens"}},
+		"a token without access": {secret, 403, "GatedRepo", "Access to model org/name is restricted and you are not in the authorized list. Visit the page to ask for access.",
+			[]string{"not in the authorized list", "accept its licence at ", page + ", then try again", "fine-grained"}},
+		"a token of too small a scope": {secret, 403, "", "Please enable access to public gated repositories in your fine-grained token settings to view this repository.",
+			[]string{"fine-grained token settings", "may not read ", page}},
+	} {
+		for _, listed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, listed %v", name, listed), func(t *testing.T) {
+				f := newFakeHub(t)
+				f.add("config.json", 30, false)
+				gate := func(w http.ResponseWriter, r *http.Request) bool {
+					return !(listed && strings.HasPrefix(r.URL.Path, "/api")) && refuse(w, c.status, c.code, c.message)
+				}
+				client := f.client(t)
+				client.Token = c.token
+				need := Files{Need: []string{"config.json"}}
+				f.onHub = gate
+				_, err := client.Snapshot(t.Context(), repo, need)
+				require.ErrorIs(t, err, ErrGated)
+				for _, s := range c.advice {
+					assert.ErrorContains(t, err, s)
+				}
+				assert.NotContains(t, err.Error(), secret)
+				assert.NotContains(t, err.Error(), "\n")
+
+				// What was downloaded when there was access stays of use.
+				f.onHub = nil
+				want, err := client.Snapshot(t.Context(), repo, need)
+				require.NoError(t, err)
+				f.onHub = gate
+				got, err := client.Snapshot(t.Context(), repo, need)
+				require.NoError(t, err)
+				assert.Equal(t, want, got)
 			})
 		}
 	}
@@ -209,6 +262,9 @@ func TestMissingFilesAreNamed(t *testing.T) {
 	_, err := f.client(t).Snapshot(t.Context(), repo, Files{Need: []string{"config.json", "*.bin", "*.txt"}})
 	assert.ErrorIs(t, err, ErrNotFound)
 	assert.ErrorContains(t, err, "model org/name at main: not found on the hub: file *.bin, *.txt")
+	var missing *MissingError
+	require.ErrorAs(t, err, &missing)
+	assert.Equal(t, &MissingError{Patterns: []string{"*.bin", "*.txt"}, Have: []string{"config.json"}}, missing)
 }
 
 func TestReposThatAreNone(t *testing.T) {

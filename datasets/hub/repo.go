@@ -113,7 +113,7 @@ func checkName(name string) error {
 }
 
 // matching returns the names that some pattern matches, in their order.
-// ErrNotFound names the patterns of Need that match none, and what is there.
+// Patterns of Need that match none are a MissingError.
 func (f Files) matching(names []string) ([]string, error) {
 	var out []string
 	found := map[string]bool{}
@@ -141,7 +141,21 @@ func (f Files) matching(names []string) ([]string, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return out, fmt.Errorf("%w: file %s", ErrNotFound, strings.Join(missing, ", "))
+		return out, &MissingError{Patterns: missing, Have: names}
 	}
 	return out, nil
 }
+
+// MissingError is an ErrNotFound: a repository or snapshot lacks files of Files.Need.
+type MissingError struct {
+	Patterns []string // those that match none
+	Have     []string // every file that there is
+}
+
+func (e *MissingError) Error() string { return ErrNotFound.Error() + ": " + e.missing() }
+
+// missing names the files alone.
+func (e *MissingError) missing() string { return "file " + strings.Join(e.Patterns, ", ") }
+
+// Unwrap makes it an ErrNotFound.
+func (e *MissingError) Unwrap() error { return ErrNotFound }

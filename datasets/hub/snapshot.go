@@ -8,11 +8,12 @@ import (
 
 // Snapshot makes sure that the cache has the files and returns the folder of
 // the snapshot, in which they lie under their paths in the repository. Where
-// the hub cannot be reached, the cached snapshot is returned if it has all
-// that f.Need asks for, and a note says so.
+// the hub cannot be reached, or refuses access, the cached snapshot is returned
+// if it has all that f.Need asks for, and a note says so.
 //
-// Errors are ErrOffline, ErrUnreachable, ErrNotFound, ErrGated, ErrCorrupt and
-// ErrProtocol, those of ctx, and those of the disk.
+// Errors are ErrOffline, ErrUnreachable, ErrNotFound (a MissingError where the
+// repository lacks files of f.Need), ErrGated, ErrCorrupt and ErrProtocol, those
+// of ctx, and those of the disk.
 func (c *Client) Snapshot(ctx context.Context, r Repo, f Files) (dir string, err error) {
 	if c.Cache == "" {
 		return "", errors.New("hub: the client has no cache folder")
@@ -29,7 +30,7 @@ func (c *Client) Snapshot(ctx context.Context, r Repo, f Files) (dir string, err
 	}
 	commit, names, err := c.list(ctx, r)
 	if err != nil {
-		if errors.Is(err, ErrUnreachable) && miss == nil {
+		if (errors.Is(err, ErrUnreachable) || errors.Is(err, ErrGated)) && miss == nil {
 			c.note("%v; using the cached snapshot %s", err, cached)
 			return cached, nil
 		}

@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,28 +70,25 @@ func (f *folder) openShards(dir string) error {
 	path := filepath.Join(dir, indexName)
 	raw, err := readSmall(path, maxIndex)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s has neither %s nor %s%s: %w", dir, singleName, indexName, otherWeights(dir), fs.ErrNotExist)
+		return fmt.Errorf("%s has neither %s nor %s%s: %w", dir, singleName, indexName, otherWeights(listDir(dir)), fs.ErrNotExist)
 	}
 	if err != nil {
 		return err
 	}
-	var index struct {
-		Map map[string]string `json:"weight_map"`
-	}
-	if err := json.Unmarshal(raw, &index); err != nil {
+	where, err := readIndex(raw)
+	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if len(index.Map) == 0 {
-		return fmt.Errorf("%s: weight_map is empty or missing", path)
-	}
 	shards := map[string]*safetensors.File{}
-	for _, tensor := range slices.Sorted(maps.Keys(index.Map)) {
-		name := index.Map[tensor]
+	for _, tensor := range slices.Sorted(maps.Keys(where)) {
+		name := where[tensor]
 		if filepath.Base(name) != name || !strings.HasSuffix(name, ".safetensors") {
 			return fmt.Errorf("%s: tensor %q lies in %q, which is not the name of a safetensors file in the folder", path, tensor, name)
 		}
 		if shards[name] == nil {
-			if shards[name], err = f.open(filepath.Join(dir, name)); err != nil {
+			if shards[name], err = f.open(filepath.Join(dir, name)); errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("shard of tensor %q: %w: the model was not copied or downloaded in full", tensor, err)
+			} else if err != nil {
 				return fmt.Errorf("shard of tensor %q: %w", tensor, err)
 			}
 		}
@@ -99,20 +97,80 @@ func (f *folder) openShards(dir string) error {
 		}
 		f.from[tensor] = shards[name]
 	}
+	return unique(shards, where)
+}
+
+// readIndex reads the file of every tensor. Of a key that comes twice
+// encoding/json would silently keep the last.
+func readIndex(raw []byte) (map[string]string, error) {
+	var index struct {
+		Map json.RawMessage `json:"weight_map"`
+	}
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return nil, err
+	}
+	if len(index.Map) == 0 {
+		return nil, errors.New("weight_map is missing")
+	}
+	where := map[string]string{}
+	if err := json.Unmarshal(index.Map, &where); err != nil {
+		return nil, fmt.Errorf("weight_map: %w", err)
+	}
+	if len(where) == 0 {
+		return nil, errors.New("weight_map is empty")
+	}
+	d := json.NewDecoder(bytes.NewReader(index.Map)) // sound JSON of strings by now
+	seen := make(map[string]bool, len(where))
+	for _, _ = d.Token(); d.More(); _, _ = d.Token() { // past the brace; then past each value
+		key, _ := d.Token()
+		name := key.(string)
+		if seen[name] {
+			return nil, fmt.Errorf("weight_map has tensor %q twice", name)
+		}
+		seen[name] = true
+	}
+	return where, nil
+}
+
+// unique refuses a tensor that is in a second shard too: which of the two the
+// model was saved with cannot be told.
+func unique(shards map[string]*safetensors.File, where map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(shards)) {
+		for _, t := range shards[name].Tensors() {
+			if listed, ok := where[t.Name]; ok && listed != name {
+				return fmt.Errorf("tensor %q is in two shards, %s and %s: the folder holds files of two models or versions", t.Name, listed, name)
+			}
+		}
+	}
 	return nil
 }
 
-// otherWeights tells of weights in a format that is not read.
-func otherWeights(dir string) string {
-	for _, pattern := range []string{"*.bin", "*.pth", "*.gguf", "*.h5", "*.msgpack"} {
-		if found, _ := filepath.Glob(filepath.Join(dir, pattern)); len(found) > 0 {
-			if pattern == "*.gguf" {
-				return fmt.Sprintf("; give the path of %s itself to serve it", filepath.Base(found[0]))
+// otherWeights tells of weights in a format that is not read, among the files
+// of a folder or of a hub's repository.
+func otherWeights(files []string) string {
+	for _, ext := range []string{".bin", ".pth", ".pt", ".gguf", ".h5", ".msgpack"} {
+		for _, name := range files {
+			switch {
+			case !strings.HasSuffix(name, ext) || strings.Contains(name, "/"):
+			case ext == ".gguf":
+				return fmt.Sprintf("; give the path of %s itself to serve it", name)
+			default:
+				return fmt.Sprintf("; %s is not read: load the model with Transformers, "+
+					"save it again with save_pretrained, which writes safetensors, and give that folder", name)
 			}
-			return fmt.Sprintf("; %s is not read: save the model again with Transformers' save_pretrained", filepath.Base(found[0]))
 		}
 	}
 	return ""
+}
+
+// listDir returns the names of a folder's files.
+func listDir(dir string) []string {
+	var names []string
+	entries, _ := os.ReadDir(dir) // what cannot be listed is not told of
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 func (f *folder) Config() json.RawMessage { return f.conf }

@@ -68,19 +68,25 @@ func TestFolderWithShards(t *testing.T) {
 func TestFoldersThatAreRefused(t *testing.T) {
 	index := func(text string) map[string]string { return map[string]string{"config.json": "{}", indexName: text} }
 	for want, files := range map[string]map[string]string{
-		"has no config.json":                                  {"model.safetensors": "x"},
-		"config.json: invalid":                                {"config.json": "{x", "model.safetensors": "x"},
-		"config.json is null":                                 {"config.json": "null"},
-		"cannot unmarshal array":                              {"config.json": "[]"},
-		"has neither model.saf":                               {"config.json": "{}"},
-		"pytorch_model.bin is not read: save the model again": {"config.json": "{}", "pytorch_model.bin": "x"},
-		"give the path of m.gguf itself":                      {"config.json": "{}", "m.gguf": "x"},
-		"not a sound safetensors file":                        {"config.json": "{}", "model.safetensors": "x"},
-		"weight_map is empty or missing":                      index(`{}`),
-		"index.json: invalid":                                 index(`{x`),
-		`"../../x.safetensors", which is not the name`:        index(`{"weight_map":{"t":"../../x.safetensors"}}`),
-		`"x.bin", which is not the name`:                      index(`{"weight_map":{"t":"x.bin"}}`),
-		`shard of tensor "t": open`:                           index(`{"weight_map":{"t":"model-1.safetensors"}}`),
+		"has no config.json":                                 {"model.safetensors": "x"},
+		"config.json: invalid":                               {"config.json": "{x", "model.safetensors": "x"},
+		"config.json is null":                                {"config.json": "null"},
+		"cannot unmarshal array":                             {"config.json": "[]"},
+		"has neither model.saf":                              {"config.json": "{}"},
+		"pytorch_model.bin is not read: load the model with": {"config.json": "{}", "pytorch_model.bin": "x"},
+		"give the path of m.gguf itself":                     {"config.json": "{}", "m.gguf": "x"},
+		"not a sound safetensors file":                       {"config.json": "{}", "model.safetensors": "x"},
+		"weight_map is missing":                              index(`{}`),
+		"weight_map is empty":                                index(`{"weight_map":{}}`),
+		"weight_map: json: cannot unmarshal":                 index(`{"weight_map":{"t":1}}`),
+		"weight_map: json: cannot unmarshal array":           index(`{"weight_map":[]}`),
+		`weight_map has tensor "t" twice`:                    index(`{"weight_map":{"t":"a.safetensors","u":"a.safetensors","t":"b.safetensors"}}`),
+
+		"index.json: invalid":                          index(`{x`),
+		`"../../x.safetensors", which is not the name`: index(`{"weight_map":{"t":"../../x.safetensors"}}`),
+		`"x.bin", which is not the name`:               index(`{"weight_map":{"t":"x.bin"}}`),
+		`shard of tensor "t": open`:                    index(`{"weight_map":{"t":"model-1.safetensors"}}`),
+		"was not copied or downloaded in full":         index(`{"weight_map":{"t":"model-1.safetensors"}}`),
 	} {
 		dir := t.TempDir()
 		for name, text := range files {
@@ -96,6 +102,48 @@ func TestFoldersThatAreRefused(t *testing.T) {
 	_, err := Open(t.Context(), dir, Options{})
 	require.ErrorIs(t, err, ErrNoTensor)
 	assert.ErrorContains(t, err, `"lost" is not in model-1.safetensors, where the index says it is`)
+}
+
+// TestFolderOfTwoVersions: shards that were saved in another division lie
+// beside those of the index.
+func TestFolderOfTwoVersions(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "config.json", `{}`)
+	writeFile(t, dir, indexName, `{"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}}`)
+	one := stored{"F32", []int{1}, f32(1)}
+	writeSafetensors(t, filepath.Join(dir, "model-00001-of-00002.safetensors"), map[string]stored{"a": one})
+	writeSafetensors(t, filepath.Join(dir, "model-00002-of-00002.safetensors"), map[string]stored{"a": one, "b": one})
+	_, err := Open(t.Context(), dir, Options{})
+	assert.ErrorContains(t, err, `tensor "a" is in two shards, model-00001-of-00002.safetensors and model-00002-of-00002.safetensors`)
+}
+
+// TestShardsBesideConsolidated: Mistral's repositories hold the same weights
+// again under other names.
+func TestShardsBesideConsolidated(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "config.json", `{}`)
+	writeFile(t, dir, indexName, `{"weight_map":{"a":"model-00001-of-00001.safetensors"}}`)
+	writeSafetensors(t, filepath.Join(dir, "model-00001-of-00001.safetensors"), map[string]stored{"a": {"F32", []int{1}, f32(1)}})
+	writeSafetensors(t, filepath.Join(dir, "consolidated.safetensors"), map[string]stored{"a": {"F32", []int{1}, f32(2)}, "tok_embeddings.weight": {"F32", []int{1}, f32(3)}})
+	c, err := Open(t.Context(), dir, Options{})
+	require.NoError(t, err)
+	defer c.Close()
+	a, err := c.Tensor("a", 1)
+	require.NoError(t, err)
+	assert.Equal(t, []float32{1}, floats(t, a))
+	assert.False(t, c.Has("tok_embeddings.weight"))
+}
+
+// FuzzIndex asserts that an index is read without a panic, and only where each
+// tensor is listed once.
+func FuzzIndex(f *testing.F) {
+	for _, s := range []string{`{"weight_map":{"a":"x.safetensors","a":"y"}}`, `{"weight_map":null}`, `{"weight_map":{"a":null}}`, `{}`, `[]`, `{"weight_map":{"":""}} `} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		where, err := readIndex(raw)
+		require.Equal(t, err == nil, len(where) > 0)
+	})
 }
 
 func TestReadSmall(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"servebench/datasets/hub"
@@ -102,9 +103,21 @@ func Resolve(ctx context.Context, model string, need Parts, o Options) (Location
 	}
 	dir, err := client.Snapshot(ctx, hub.Repo{Kind: hub.Model, ID: id}, Files(need, o.LoadFormat))
 	if err != nil {
-		return Location{}, fmt.Errorf("model %s: %w", model, err)
+		return Location{}, fmt.Errorf("model %s: %w%s", model, err, instead(err))
 	}
 	return Location{ID: id, Dir: dir}, nil
+}
+
+// instead tells someone who cannot have a hub's model what else would do.
+func instead(err error) string {
+	var missing *hub.MissingError
+	switch {
+	case errors.As(err, &missing) && slices.Equal(missing.Patterns, weightFiles):
+		return otherWeights(missing.Have)
+	case errors.Is(err, hub.ErrGated), errors.Is(err, hub.ErrUnreachable), errors.Is(err, hub.ErrOffline):
+		return "; or give a folder or a .gguf file that is on this machine, or --load-format dummy for random weights"
+	}
+	return ""
 }
 
 // Path returns the folder or the GGUF file; "" where there is neither.

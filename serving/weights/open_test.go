@@ -94,6 +94,39 @@ func TestResolveFromTheHub(t *testing.T) {
 	assert.ErrorContains(t, err, "openai-community/gpt2", "the alias leads to the id")
 }
 
+// TestModelsThatCannotBeHad: the error says why, and what to do instead.
+func TestModelsThatCannotBeHad(t *testing.T) {
+	client, _ := fakeHub(t, map[string]string{"config.json": "{}", "pytorch_model-00001-of-00002.bin": "x", "onnx/model.bin": "x"})
+	_, err := Resolve(t.Context(), "org/name", Everything, Options{Hub: client})
+	require.ErrorIs(t, err, hub.ErrNotFound)
+	assert.ErrorContains(t, err, "file model*.safetensors; pytorch_model-00001-of-00002.bin is not read: load the model with Transformers")
+	_, err = Resolve(t.Context(), "org/name", TokenizerOnly, Options{Hub: client})
+	require.NoError(t, err, "but its tokenizer is of use")
+
+	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Error-Code", "GatedRepo")
+		w.Header().Set("X-Error-Message", "Access to model meta-llama/Llama-2-7b-chat-hf is restricted.")
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(gate.Close)
+	for name, c := range map[string]*hub.Client{
+		"gated":   {Endpoint: gate.URL, Cache: t.TempDir(), Token: "hf_secret"},
+		"offline": {Cache: t.TempDir(), Offline: true},
+	} {
+		_, err = Resolve(t.Context(), "llama-2-7b-chat", Everything, Options{Hub: c})
+		require.Error(t, err, name)
+		assert.ErrorContains(t, err, "meta-llama/Llama-2-7b-chat-hf")
+		assert.ErrorContains(t, err, "or give a folder or a .gguf file that is on this machine, or --load-format dummy")
+		assert.NotContains(t, err.Error(), "\n")
+		assert.NotContains(t, err.Error(), "hf_secret")
+		if name == "gated" {
+			assert.ErrorContains(t, err, `"Access to model meta-llama/Llama-2-7b-chat-hf is restricted."; accept its licence at `+gate.URL+"/meta-llama/Llama-2-7b-chat-hf")
+		}
+		_, err = Resolve(t.Context(), "llama-2-7b-chat", Everything, Options{Hub: c, LoadFormat: Dummy})
+		require.NoError(t, err, "dummy weights need no access")
+	}
+}
+
 func TestResolvePaths(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, dir, "m.gguf", "x")
