@@ -11,26 +11,28 @@ import (
 // logits with a NaN or an infinity: the model or its weights are broken.
 var ErrNotFinite = errors.New("logit is not finite")
 
-// ErrNoToken is returned by Sample when Vocab and Banned leave no id.
+// ErrNoToken is returned by Sample when Vocab, Allowed and Banned leave no id.
 var ErrNoToken = errors.New("every token is masked")
 
 // Draw says which token of a row to draw.
 type Draw struct {
-	Params Params  // valid, see Params.Validate
-	Index  int     // of the token in the request's output, from 0
-	Vocab  int     // ids at or above are never drawn; 0 or more than the row has: all of the row
-	Banned []int32 // ids that are not drawn this time
+	Params  Params   // valid, see Params.Validate
+	Index   int      // of the token in the request's output, from 0
+	Vocab   int      // ids at or above are never drawn; 0 or more than the row has: all of the row
+	Banned  []int32  // ids that are not drawn this time
+	History *History // of the request up to here, for Params' penalties; nil has none
 }
 
-// Sampler draws tokens. It keeps scratch memory of two rows and nothing about
+// Sampler draws tokens. It keeps scratch memory of three rows and nothing about
 // requests: any sampler gives the same token. One goroutine uses it at a time.
 type Sampler struct {
+	row     []float32 // logits as adjusted
 	ids     []int32   // candidates, ascending
 	weights []float32 // theirs, in (0, 1]
 	cut     cut
 }
 
-// Sample returns a token id, which indexes logits [V]. It may change logits.
+// Sample returns a token id, which indexes logits [V]; it does not change them.
 // It fails with ErrNotFinite or ErrNoToken. After the first call with a row as
 // wide it allocates nothing.
 func (s *Sampler) Sample(logits []float32, d Draw) (int32, error) {
@@ -41,15 +43,16 @@ func (s *Sampler) Sample(logits []float32, d Draw) (int32, error) {
 	if err != nil {
 		return 0, err
 	}
-	if len(d.Banned) > 0 {
-		if best, err = ban(logits, d.Banned, best); err != nil {
-			return 0, err
+	if d.changes() {
+		logits = s.adjust(logits, &d)
+		if best = unmasked(logits); best < 0 {
+			return 0, ErrNoToken
 		}
 	}
 	if d.Params.Greedy() {
 		return int32(best), nil
 	}
-	total := s.softmax(logits, logits[best], s.topK(logits, d.Params.TopK), d.Params)
+	total := s.softmax(logits, logits[best], s.topK(logits, d.Params.TopK), &d.Params)
 	if d.Params.TopP < 1 {
 		total = s.topP(d.Params.TopP, total, len(logits))
 	}
@@ -74,25 +77,15 @@ func largest(logits []float32) (int, error) {
 	return best, nil
 }
 
-// ban sets banned logits to −Inf and returns the best index of the others.
-func ban(logits []float32, banned []int32, best int) (int, error) {
-	for _, id := range banned {
-		if id >= 0 && int(id) < len(logits) {
-			logits[id] = float32(math.Inf(-1))
-		}
-	}
-	if !math.IsInf(float64(logits[best]), -1) {
-		return best, nil
-	}
+// unmasked returns the first index of the largest logit over −Inf, or −1.
+func unmasked(logits []float32) int {
+	best, most := -1, float32(math.Inf(-1))
 	for i, x := range logits {
-		if x > logits[best] {
-			best = i
+		if x > most {
+			best, most = i, x
 		}
 	}
-	if math.IsInf(float64(logits[best]), -1) {
-		return 0, ErrNoToken
-	}
-	return best, nil
+	return best
 }
 
 // topK returns the k-th largest logit; smaller ones leave.
@@ -112,19 +105,20 @@ func light(p, total float64, n int) float32 {
 }
 
 // softmax weighs the logits that are at least least, of which most is the
-// largest, and returns the weights' sum. It makes candidates of those that
+// largest, leaves out those that MinP does, and returns the weights' sum. It makes candidates of those that
 // topP could keep: on a trained model's logits some hundreds of V.
-func (s *Sampler) softmax(logits []float32, most, least float32, p Params) (total float64) {
+func (s *Sampler) softmax(logits []float32, most, least float32, p *Params) (total float64) {
 	s.ids = slices.Grow(s.ids[:0], len(logits))[:len(logits)]
 	s.weights = slices.Grow(s.weights[:0], len(logits))[:len(logits)]
 	scale, n := 1/p.Temperature, 0
-	negligible := light(p.TopP, 1, len(logits)) // the sum is at least the largest one's 1
+	floor := max(leastExponent, math.Log(p.MinP)) // of exponents: the largest weight is 1
+	negligible := light(p.TopP, 1, len(logits))   // the sum is at least the largest one's 1
 	for i, x := range logits {
 		if x < least {
 			continue
 		}
 		y := (float64(x) - float64(most)) * scale
-		if y < leastExponent {
+		if y < floor {
 			continue
 		}
 		w := exp(y)
