@@ -32,9 +32,11 @@ func (how restoring) restore(t gguf.Tensor) ([]byte, kernels.DType, error) {
 	if how.heads > 0 && rows%(2*how.heads) != 0 {
 		return nil, 0, fmt.Errorf("%d rows (%s in GGUF) are not %d heads of an even width", rows, t.Name, how.heads)
 	}
-	data := t.Data()
+	var data []byte
 	dtype, plain := ggufDTypes[t.Type]
-	if !plain {
+	if plain {
+		data = t.Data()
+	} else {
 		var err error
 		if data, err = dequantize(t); err != nil {
 			return nil, 0, err

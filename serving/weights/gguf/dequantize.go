@@ -34,6 +34,7 @@ func (t Tensor) Dequantize(dst []byte, first, n int) error {
 	}
 	l := layouts[t.Type]
 	row := uint64(cols) / l.elements * l.bytes
+	t.file.Lend(n * int(row))
 	decode(dst, t.raw[uint64(first)*row:uint64(first+n)*row])
 	return nil
 }

@@ -3,7 +3,7 @@
 // A file is a header, metadata (typed values under string keys), descriptions
 // of the tensors, and the tensors' data:
 //
-//  1. Open maps the file into memory; nothing is copied.
+//  1. Open maps the file into memory (package mapped); nothing is copied.
 //  2. reader walks header, metadata and tensor descriptions once. Every count
 //     and length is compared with the bytes that are left before it is
 //     believed, so a file that lies costs neither memory nor time.
@@ -12,9 +12,6 @@
 //  4. layout places the tensors and refuses duplicates and those that are out of
 //     range, misaligned or overlapping, by name.
 //  5. Tensor.Data gives the stored bytes, Tensor.Dequantize rows as float32.
-//
-// A file is trusted not to be truncated by someone else while it is mapped:
-// the system would then end the process with SIGBUS.
 //
 // The format: docs/gguf.md of the ggml repository.
 package gguf

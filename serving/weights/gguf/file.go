@@ -3,9 +3,8 @@ package gguf
 import (
 	"errors"
 	"fmt"
-	"os"
 
-	"github.com/edsrzf/mmap-go"
+	"servebench/serving/weights/mapped"
 )
 
 // ErrFormat is returned, wrapped with what is wrong and where, when a file is
@@ -19,37 +18,27 @@ type File struct {
 	Version uint32 // 2 or 3
 	tensors []Tensor
 	byName  map[string]int
-	mapped  mmap.MMap
+	mapped  *mapped.File // nil for bytes that were given
 }
 
 // Open maps a GGUF file and checks everything in it but the values of the
 // tensors' elements: ErrFormat when it is not sound. Close it after use.
 func Open(path string) (*File, error) {
-	src, err := os.Open(path)
+	m, err := mapped.Open(path)
+	if errors.Is(err, mapped.ErrNotRegular) {
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer src.Close() // the mapping stays
-	info, err := src.Stat()
+	f, err := parse(m.Bytes())
 	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: %w: not a regular file", path, ErrFormat)
-	}
-	if info.Size() < headerSize {
-		return nil, fmt.Errorf("%s: %w: %d bytes are fewer than its header has", path, ErrFormat, info.Size())
-	}
-	m, err := mmap.Map(src, mmap.RDONLY, 0)
-	if err != nil {
-		return nil, fmt.Errorf("%s: map into memory: %w", path, err)
-	}
-	f, err := parse(m)
-	if err != nil {
-		_ = m.Unmap()
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
 	}
 	f.mapped = m
+	for i := range f.tensors {
+		f.tensors[i].file = m
+	}
 	return f, nil
 }
 
@@ -60,7 +49,7 @@ func (f *File) Close() error {
 	if f.mapped == nil {
 		return nil
 	}
-	return f.mapped.Unmap()
+	return f.mapped.Close()
 }
 
 // Tensors returns the tensors in the order of the file.
@@ -75,13 +64,12 @@ func (f *File) Tensor(name string) (Tensor, bool) {
 	return f.tensors[i], true
 }
 
-// headerSize is magic, version, and the numbers of tensors and metadata values.
-const headerSize = 4 + 4 + 8 + 8
-
 // parse reads a whole file; its result refers to data.
 func parse(data []byte) (*File, error) {
 	r := &reader{data: data}
-	if magic := r.take(4); string(magic) != "GGUF" {
+	if magic := r.take(4); r.err != nil {
+		return nil, r.err
+	} else if string(magic) != "GGUF" {
 		return nil, fmt.Errorf("%w: it starts with %q instead of \"GGUF\"", ErrFormat, magic)
 	}
 	f := &File{Version: r.u32()}

@@ -233,7 +233,7 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 	empty := filepath.Join(dir, "empty.gguf")
 	require.NoError(t, os.WriteFile(empty, nil, 0o600))
 	_, err = Open(empty)
-	assert.ErrorContains(t, err, "0 bytes are fewer than its header has")
+	assert.ErrorContains(t, err, "4 bytes wanted, the file has 0 left")
 }
 
 func TestEveryTruncationIsRefused(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+
+	"servebench/serving/weights/mapped"
 )
 
 // ErrType is returned, wrapped with the tensor's name and type, when a tensor
@@ -59,10 +61,15 @@ type Tensor struct {
 	Shape []int // row-major: the reverse of the order in the file
 	off   uint64
 	raw   []byte
+	file  *mapped.File
 }
 
-// Data returns the bytes as stored, valid until the file is closed.
-func (t Tensor) Data() []byte { return t.raw }
+// Data returns the bytes as stored, valid until the file is closed. The process
+// gives up the pages that were read of earlier tensors now and then (package mapped).
+func (t Tensor) Data() []byte {
+	t.file.Lend(len(t.raw))
+	return t.raw
+}
 
 // Rows returns the number of rows and the elements of one: the last
 // dimension, and the product of the others.

@@ -4,9 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 
-	"github.com/edsrzf/mmap-go"
+	"servebench/serving/weights/mapped"
 )
 
 // ErrFormat is returned, wrapped with what is wrong and with the tensor's
@@ -23,7 +22,7 @@ const lengthSize = 8
 type File struct {
 	tensors []Tensor
 	byName  map[string]int
-	mapped  mmap.MMap
+	mapped  *mapped.File // nil for bytes that were given
 }
 
 // Tensor is one tensor of a file.
@@ -33,39 +32,35 @@ type Tensor struct {
 	Shape      []int  // row-major
 	begin, end uint64 // in the data, which follows the header
 	raw        []byte
+	file       *mapped.File
 }
 
 // Data returns the little-endian elements, valid until the file is closed.
-func (t Tensor) Data() []byte { return t.raw }
+// The process gives up the pages that were read of earlier tensors now and then
+// (package mapped).
+func (t Tensor) Data() []byte {
+	t.file.Lend(len(t.raw))
+	return t.raw
+}
 
 // Open maps a file and checks all of its header: ErrFormat when it is not
 // sound. Close it after use.
 func Open(path string) (*File, error) {
-	src, err := os.Open(path)
+	m, err := mapped.Open(path)
+	if errors.Is(err, mapped.ErrNotRegular) {
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer src.Close() // the mapping stays
-	info, err := src.Stat()
+	f, err := parse(m.Bytes())
 	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: %w: not a regular file", path, ErrFormat)
-	}
-	if info.Size() < lengthSize {
-		return nil, fmt.Errorf("%s: %w: %d bytes do not hold the header's length", path, ErrFormat, info.Size())
-	}
-	m, err := mmap.Map(src, mmap.RDONLY, 0)
-	if err != nil {
-		return nil, fmt.Errorf("%s: map into memory: %w", path, err)
-	}
-	f, err := parse(m)
-	if err != nil {
-		_ = m.Unmap()
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
 	}
 	f.mapped = m
+	for i := range f.tensors {
+		f.tensors[i].file = m
+	}
 	return f, nil
 }
 
@@ -75,7 +70,7 @@ func (f *File) Close() error {
 	if f.mapped == nil {
 		return nil
 	}
-	return f.mapped.Unmap()
+	return f.mapped.Close()
 }
 
 // Tensors returns the tensors in the order of their data.
