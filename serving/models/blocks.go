@@ -1,140 +1,97 @@
 package models
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 
 	"servebench/kernels"
-	"servebench/serving/weights"
 )
 
-// loader hands weights from a checkpoint to a device. It keeps the first error
-// and then does nothing, so that an architecture's load function reads as a list.
-type loader struct {
-	dev       kernels.Device
-	ck        weights.Checkpoint
-	positions int // that a sequence can reach: rotation tables need no more
-	err       error
+// linear is y = x·Wᵀ + b.
+type linear struct {
+	w    kernels.Weight // [N, K]
+	bias kernels.Weight // [N], or nil
 }
 
-func (l *loader) load(layout kernels.Layout, parts ...kernels.Tensor) kernels.Weight {
-	if l.err != nil {
-		return nil
-	}
-	w, err := l.dev.Load(layout, parts...)
-	l.err = err
-	return w
-}
-
-func (l *loader) tensor(name string, shape ...int) kernels.Tensor {
-	if l.err != nil {
-		return kernels.Tensor{}
-	}
-	t, err := l.ck.Tensor(name, shape...)
-	l.err = err
-	return t
-}
-
-// matrix loads [n, k].
-func (l *loader) matrix(name string, n, k int) kernels.Weight {
-	return l.load(kernels.Matrix, l.tensor(name, n, k))
-}
-
-// matrixT loads a matrix that the checkpoint keeps as [k, n].
-func (l *loader) matrixT(name string, n, k int) kernels.Weight {
-	return l.load(kernels.MatrixT, l.tensor(name, k, n))
-}
-
-// rows is one part of a stacked matrix.
-type rows struct {
-	name string
-	n    int
-}
-
-// stacked loads matrices [n, k] that share their input as one, so that one
-// operation multiplies by all of them.
-func (l *loader) stacked(k int, parts ...rows) kernels.Weight {
-	tensors := make([]kernels.Tensor, len(parts))
-	for i, p := range parts {
-		tensors[i] = l.tensor(p.name, p.n, k)
-	}
-	return l.load(kernels.Matrix, tensors...)
-}
-
-// vector loads [n] in float32.
-func (l *loader) vector(name string, n int) kernels.Weight {
-	return l.load(kernels.Float, l.tensor(name, n))
-}
-
-// rope loads the rotation table of every position for the inverse frequencies
-// 1/theta^(2i/dims), as Transformers computes them: frequencies and angles in
-// float32, then the sine and cosine of those angles.
-func (l *loader) rope(dims int, theta float64) kernels.Rope {
-	if l.err != nil {
-		return kernels.Rope{}
-	}
-	positions, half := l.positions, dims/2
-	freq := make([]float32, half)
-	for i := range freq {
-		freq[i] = 1 / float32(math.Pow(theta, float64(float32(2*i)/float32(dims))))
-	}
-	table := make([]byte, positions*dims*4)
-	for p := range positions {
-		row := table[p*dims*4:]
-		for i, f := range freq {
-			angle := float64(float32(p) * f)
-			binary.LittleEndian.PutUint32(row[i*4:], math.Float32bits(float32(math.Cos(angle))))
-			binary.LittleEndian.PutUint32(row[(half+i)*4:], math.Float32bits(float32(math.Sin(angle))))
-		}
-	}
-	t := kernels.Tensor{Name: "rotation table", Shape: []int{positions, dims}, DType: kernels.F32, Data: table}
-	return kernels.Rope{Dims: dims, Table: l.load(kernels.Float, t)}
+func (f linear) forward(m *Model, out, x kernels.Buffer, rows int) {
+	m.dev.MatMul(out, x, f.w, f.bias, rows)
 }
 
 // attention is the self-attention block of every architecture here: x is
 // normalised already, the projected result goes to m.delta.
 type attention struct {
-	qkv, qkvBias kernels.Weight // [(H+2G)·E, D]; bias may be nil
-	out, outBias kernels.Weight // [D, H·E]; bias may be nil
+	qkv   linear       // [(H+2G)·E, D]: queries, keys and values in one product
+	out   linear       // [D, H·E]
+	heads kernels.Attn // layers may differ in scale and window
+	rope  kernels.Rope // Dims 0 where positions are embedded
 }
 
-func (a attention) forward(m *Model, x kernels.Buffer, layer int, rope kernels.Rope, T int) {
-	d, s := m.dev, m.spec.Attn
-	d.MatMul(m.qkv, x, a.qkv, a.qkvBias, T)
-	d.StoreKV(m.qkv, m.kv, layer, rope, s)
-	d.Attention(m.att, m.qkv, m.kv, layer, s)
-	d.MatMul(m.delta, m.att, a.out, a.outBias, T)
+func (a attention) forward(m *Model, x kernels.Buffer, layer, T int) {
+	d := m.dev
+	a.qkv.forward(m, m.qkv, x, T)
+	d.StoreKV(m.qkv, m.kv, layer, a.rope, a.heads)
+	d.Attention(m.att, m.qkv, m.kv, layer, a.heads)
+	a.out.forward(m, m.delta, m.att, T)
 }
 
 // mlp is the feed-forward block: delta = down(act(up(x))), or with a gate
-// delta = down(act(gate(x))·up(x)), gate and up stacked as one matrix.
+// delta = down(act(gate(x))·up(x)), gate and up in one product.
 type mlp struct {
-	up, upBias     kernels.Weight // [F, D], or [2F, D] gated
-	down, downBias kernels.Weight // [D, F]
-	act            kernels.Act
-	gated          bool
+	up    linear // [F, D], or [2F, D] gated
+	down  linear // [D, F]
+	act   kernels.Act
+	gated bool
 }
 
 func (f mlp) forward(m *Model, x kernels.Buffer, T int) {
-	d := m.dev
-	d.MatMul(m.ff, x, f.up, f.upBias, T)
-	d.Activate(m.act, m.ff, f.act, f.gated, T)
-	d.MatMul(m.delta, m.act, f.down, f.downBias, T)
+	f.up.forward(m, m.ff, x, T)
+	m.dev.Activate(m.act, m.ff, f.act, f.gated, T)
+	f.down.forward(m, m.delta, m.act, T)
 }
 
-// field is a number of a config.json.
-type field struct {
-	name  string
-	value int
+// preNorm is the layer of most decoders: x += attn(norm1(x)), x += mlp(norm2(x)).
+type preNorm struct {
+	norm1 kernels.Norm
+	attn  attention
+	norm2 kernels.Norm
+	mlp   mlp
 }
 
-// required reports the first of the fields that is missing.
-func required(fields ...field) error {
-	for _, f := range fields {
-		if f.value == 0 {
-			return fmt.Errorf("%w: config.json has no %s", ErrConfig, f.name)
-		}
+// forwardLayers runs layers over the embedded tokens in m.x. Additions are left
+// to the norm that follows: what the last layer adds stays in m.delta.
+func forwardLayers(m *Model, layers []preNorm, T int) {
+	var delta kernels.Buffer
+	for i := range layers {
+		l := &layers[i]
+		m.dev.Norm(m.norm, m.x, delta, l.norm1, T)
+		l.attn.forward(m, m.norm, i, T)
+		m.dev.Norm(m.norm, m.x, m.delta, l.norm2, T)
+		l.mlp.forward(m, m.norm, T)
+		delta = m.delta
 	}
-	return nil
+}
+
+// head turns the residual stream into logits: out(norm(x)).
+type head struct {
+	norm kernels.Norm
+	out  linear // [V, D]
+}
+
+// activations maps the names of Transformers' ACT2FN to what computes them;
+// four of them are one function written in four ways.
+var activations = map[string]kernels.Act{
+	"gelu_new":          kernels.GELUTanh,
+	"gelu_pytorch_tanh": kernels.GELUTanh,
+	"gelu_fast":         kernels.GELUTanh,
+	"gelu_accurate":     kernels.GELUTanh,
+	"silu":              kernels.SiLU,
+	"swish":             kernels.SiLU,
+}
+
+// activation looks up the function that a field of a config.json names.
+func activation(field, name string) (kernels.Act, error) {
+	act, ok := activations[name]
+	if !ok {
+		return 0, fmt.Errorf("%s %q is %w; supported: %s", field, name, ErrUnsupported, names(activations))
+	}
+	return act, nil
 }

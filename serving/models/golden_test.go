@@ -34,7 +34,7 @@ type golden struct {
 	} `json:"runs"`
 }
 
-var tiny = []string{"tiny-gpt2", "tiny-llama", "tiny-llama-tied"}
+var tiny = []string{"tiny-gpt2", "tiny-llama", "tiny-llama-tied", "tiny-gpt2-options", "tiny-phi", "tiny-mistral", "tiny-qwen2", "tiny-qwen2-window", "tiny-llama-bias", "tiny-llama-linear", "tiny-llama-llama3", "tiny-llama-yarn"}
 
 func readGolden(t *testing.T, model string) golden {
 	t.Helper()

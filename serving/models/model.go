@@ -36,8 +36,7 @@ type Model struct {
 	lastN  kernels.Buffer // [R, D] the same, normalised
 	logits kernels.Buffer // [R, V]
 
-	finalNorm kernels.Norm
-	lmHead    kernels.Weight // [V, D]
+	head head
 }
 
 // Open loads a checkpoint onto a device. The checkpoint may be closed afterwards;
@@ -60,7 +59,7 @@ func Open(dev kernels.Device, ck weights.Checkpoint, limits Limits) (*Model, err
 	if l.err != nil {
 		return nil, l.err
 	}
-	m.finalNorm, m.lmHead = net.head()
+	m.head = net.head()
 	return m, m.allocate()
 }
 
@@ -150,8 +149,8 @@ func (m *Model) Forward(s *kernels.Step, logits []float32) error {
 	m.net.forward(m, s)
 	if R > 0 {
 		m.dev.Gather(m.last, m.x, m.delta)
-		m.dev.Norm(m.lastN, m.last, nil, m.finalNorm, R)
-		m.dev.MatMul(m.logits, m.lastN, m.lmHead, nil, R)
+		m.dev.Norm(m.lastN, m.last, nil, m.head.norm, R)
+		m.head.out.forward(m, m.logits, m.lastN, R)
 	}
 	if err := m.dev.End(); err != nil {
 		return err

@@ -22,12 +22,20 @@ var ErrConfig = errors.New("bad model configuration")
 
 // architectures maps config.json's model_type to the code for it.
 var architectures = map[string]architecture{
-	"gpt2":  parseGPT2,
-	"llama": parseLlama,
+	"gpt2":    parseGPT2,
+	"llama":   parseLlama,
+	"mistral": parseMistral,
+	"phi":     parsePhi,
+	"qwen2":   parseQwen2,
 }
 
 // Architectures lists the model types that Open takes, sorted.
 func Architectures() []string { return slices.Sorted(maps.Keys(architectures)) }
+
+// names lists the keys of a table for an error.
+func names[V any](table map[string]V) string {
+	return strings.Join(slices.Sorted(maps.Keys(table)), ", ")
+}
 
 // architecture reads a config.json; the network that it returns is not loaded yet.
 type architecture func(config json.RawMessage) (network, error)
@@ -41,8 +49,8 @@ type network interface {
 	// forward queues every operation up to the last layer on the device of m.
 	// Afterwards m.x plus m.delta is the residual stream, [T, D].
 	forward(m *Model, s *kernels.Step)
-	// head returns the last norm and the output matrix [V, D], once loaded.
-	head() (kernels.Norm, kernels.Weight)
+	// head returns what makes logits of it, once loaded.
+	head() head
 }
 
 // Spec is the size of a model.
@@ -54,7 +62,9 @@ type Spec struct {
 	Width        int // D
 	FFN          int // F
 	FFNGated     bool
-	Attn         kernels.Attn // H, G, E, scale, window
+	// H, G, E; the scale of the first layer; the widest window of any layer, 0
+	// when one sees everything.
+	Attn kernels.Attn
 }
 
 // KVBytesPerToken returns the bytes that one token takes in a cache of dtype t.
@@ -73,7 +83,10 @@ func Describe(ck weights.Checkpoint) (Spec, error) {
 
 func parse(ck weights.Checkpoint) (network, error) {
 	var head struct {
-		ModelType string `json:"model_type"`
+		ModelType    string `json:"model_type"`
+		Quantization *struct {
+			Method string `json:"quant_method"`
+		} `json:"quantization_config"`
 	}
 	if err := json.Unmarshal(ck.Config(), &head); err != nil {
 		return nil, fmt.Errorf("%w: config.json: %v", ErrConfig, err)
@@ -84,7 +97,11 @@ func parse(ck weights.Checkpoint) (network, error) {
 	arch, ok := architectures[head.ModelType]
 	if !ok {
 		return nil, fmt.Errorf("architecture %q (config.json's model_type, a GGUF's general.architecture) is %w; supported: %s",
-			head.ModelType, ErrUnsupported, strings.Join(Architectures(), ", "))
+			head.ModelType, ErrUnsupported, names(architectures))
+	}
+	if q := head.Quantization; q != nil {
+		return nil, fmt.Errorf("%s: quantization_config (quant_method %q) is %w: take the model in bfloat16, or as a GGUF file",
+			head.ModelType, q.Method, ErrUnsupported)
 	}
 	n, err := arch(ck.Config())
 	if err != nil {
