@@ -1,26 +1,29 @@
 package kvcache
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
 )
 
-// ErrInconsistent is returned by Check, wrapped with the first contradiction found.
-var ErrInconsistent = errors.New("KV block accounts are inconsistent")
-
 // Pool hands out a fixed number of blocks. It is not safe for concurrent use.
 type Pool struct {
 	blockSize int     // B
 	refs      []int32 // [blocks] tables that hold each block
-	free      []int32 // blocks with no reference; the one freed last is given out first
+	free      freeList
+	index     index
+	found     []int32 // Find's
 }
 
-// Table is the blocks of one sequence, in order. The zero value is an empty
-// one. Its memory is kept when it is freed, for the next use.
+// Freed stands in a table for a block that it has let go of; kernels.Freed is the same.
+const Freed = -1
+
+// Table is the blocks of one sequence, in order, Freed those that it has let go
+// of. The zero value is an empty one. Its memory is kept when
+// it is freed, for the next use.
 type Table struct {
 	blockSize int
+	passed    int // blocks at the beginning that are let go of
 	blocks    []int32
 }
 
@@ -34,11 +37,10 @@ func New(blocks, blockSize int) (*Pool, error) {
 		return nil, fmt.Errorf("a KV cache of %d blocks of %d tokens has more slots than %d: make it smaller",
 			blocks, blockSize, math.MaxInt32)
 	}
-	p := &Pool{blockSize: blockSize, refs: make([]int32, blocks), free: make([]int32, blocks)}
-	for i := range p.free {
-		p.free[i] = int32(blocks - 1 - i) // block 0 goes first
-	}
-	return p, nil
+	return &Pool{
+		blockSize: blockSize, refs: make([]int32, blocks),
+		free: newFreeList(blocks), index: newIndex(blocks),
+	}, nil
 }
 
 // BlockSize is B, the tokens in a block.
@@ -47,8 +49,9 @@ func (p *Pool) BlockSize() int { return p.blockSize }
 // Blocks is the number of blocks there are.
 func (p *Pool) Blocks() int { return len(p.refs) }
 
-// FreeBlocks is the number of blocks that nobody holds.
-func (p *Pool) FreeBlocks() int { return len(p.free) }
+// FreeBlocks is the number of blocks that nobody holds, those whose content is
+// known among them.
+func (p *Pool) FreeBlocks() int { return p.free.len }
 
 // BlocksFor is the number of blocks that so many tokens take.
 func (p *Pool) BlocksFor(tokens int) int { return (tokens + p.blockSize - 1) / p.blockSize }
@@ -64,97 +67,89 @@ func (p *Pool) Reserve(t *Table, tokens int) {
 	t.blocks = slices.Grow(t.blocks, p.Missing(t, tokens))
 }
 
-// Grow gives t the blocks that it lacks for so many tokens. It reports false,
-// and changes nothing, when fewer are free.
+// Grow gives t the blocks that it lacks for so many tokens: first those whose
+// content nobody can name, then those that were freed longest ago. It reports
+// false, and changes nothing, when fewer are free.
 func (p *Pool) Grow(t *Table, tokens int) bool {
 	n := p.Missing(t, tokens)
-	if n > len(p.free) {
+	if n > p.free.len {
 		return false
 	}
 	t.blockSize = p.blockSize
-	first := len(p.free) - n
-	for i := len(p.free) - 1; i >= first; i-- {
-		b := p.free[i]
+	for range n {
+		b := p.free.first()
+		p.free.remove(b)
+		p.index.remove(b)
 		p.refs[b] = 1
 		t.blocks = append(t.blocks, b)
 	}
-	p.free = p.free[:first]
 	return true
 }
 
-// Share makes blocks, held by another table and full, the beginning of t, which
-// must be empty. It panics when t is not or when nobody holds one of the
-// blocks: either would corrupt another sequence.
-func (p *Pool) Share(t *Table, blocks []int32) {
+// Share begins t, which must be empty, with skip blocks that it lets go of at
+// once and behind them blocks that hold content: another table's, full, or
+// found by Find. It panics when t is not empty or a block has no content that
+// anybody knows: either would corrupt a sequence.
+func (p *Pool) Share(t *Table, skip int, blocks []int32) {
 	if len(t.blocks) != 0 {
 		panic(fmt.Sprintf("kvcache: Share into a table that has %d blocks", len(t.blocks)))
 	}
 	for _, b := range blocks {
-		if p.refs[b] == 0 {
+		if p.refs[b] == 0 && !p.index.keyed[b] {
 			panic(fmt.Sprintf("kvcache: Share of block %d, which is free", b))
 		}
 	}
+	for range skip {
+		t.blocks = append(t.blocks, Freed)
+	}
 	for _, b := range blocks {
+		if p.refs[b] == 0 {
+			p.free.remove(b)
+		}
 		p.refs[b]++
 	}
-	t.blockSize = p.blockSize
+	t.blockSize, t.passed = p.blockSize, skip
 	t.blocks = append(t.blocks, blocks...)
+}
+
+// Pass lets go of the blocks of t that hold only positions below pos.
+func (p *Pool) Pass(t *Table, pos int) {
+	for ; t.passed < min(pos/p.blockSize, len(t.blocks)); t.passed++ {
+		p.release(t.blocks[t.passed])
+		t.blocks[t.passed] = Freed
+	}
 }
 
 // Free empties t. Blocks that no other table holds can be handed out again.
 func (p *Pool) Free(t *Table) {
-	for i := len(t.blocks) - 1; i >= 0; i-- {
-		b := t.blocks[i]
-		if p.refs[b]--; p.refs[b] == 0 {
-			p.free = append(p.free, b)
-		}
+	// From the end: of a chain of keys the last are to be taken first, as those
+	// before them are found without them, but not the other way round.
+	for i := len(t.blocks) - 1; i >= t.passed; i-- {
+		p.release(t.blocks[i])
 	}
-	t.blocks = t.blocks[:0]
+	t.blocks, t.passed = t.blocks[:0], 0
+}
+
+// release takes back one table's hold of a block.
+func (p *Pool) release(b int32) {
+	if p.refs[b]--; p.refs[b] > 0 {
+		return
+	}
+	if p.index.keyed[b] {
+		p.free.pushBack(b)
+	} else {
+		p.free.pushFront(b) // of use to nobody, and still in the CPU's caches
+	}
 }
 
 // Blocks returns the table's blocks in order, valid until the table changes.
 func (t *Table) Blocks() []int32 { return t.blocks }
 
+// Passed is the number of blocks at its beginning that it has let go of.
+func (t *Table) Passed() int { return t.passed }
+
 // Slot returns the slot of a position, which the table must have a block for.
 func (t *Table) Slot(pos int) int32 {
 	b := t.blocks[pos/t.blockSize]
 	return b*int32(t.blockSize) + int32(pos%t.blockSize)
-}
-
-// Check compares the accounts with tables, which must be all that are in use.
-// It returns ErrInconsistent when a block is lost, free twice, free and held,
-// twice in one table, or counted differently from the tables that hold it.
-func (p *Pool) Check(tables ...*Table) error {
-	held := make([]int32, len(p.refs))
-	seen := make([]int, len(p.refs)) // 1 + index of the last table that had the block
-	for i, t := range tables {
-		for _, b := range t.blocks {
-			switch {
-			case b < 0 || int(b) >= len(p.refs):
-				return fmt.Errorf("%w: table %d has block %d of %d", ErrInconsistent, i, b, len(p.refs))
-			case seen[b] == i+1:
-				return fmt.Errorf("%w: table %d has block %d twice", ErrInconsistent, i, b)
-			}
-			seen[b] = i + 1
-			held[b]++
-		}
-	}
-	isFree := make([]bool, len(p.refs))
-	for _, b := range p.free {
-		if isFree[b] {
-			return fmt.Errorf("%w: block %d is in the free list twice", ErrInconsistent, b)
-		}
-		isFree[b] = true
-	}
-	for b, n := range p.refs {
-		switch {
-		case n != held[b]:
-			return fmt.Errorf("%w: block %d has %d references, %d tables hold it", ErrInconsistent, b, n, held[b])
-		case n == 0 && !isFree[b]:
-			return fmt.Errorf("%w: block %d is lost: neither free nor held", ErrInconsistent, b)
-		case n > 0 && isFree[b]:
-			return fmt.Errorf("%w: block %d is free and held by %d tables", ErrInconsistent, b, n)
-		}
-	}
-	return nil
 }

