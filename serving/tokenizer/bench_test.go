@@ -1,6 +1,9 @@
 package tokenizer
 
 import (
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -18,28 +21,65 @@ func benchText(b *testing.B, file string) string {
 	return all.String()
 }
 
+// longWords are texts of n bytes that a pattern leaves whole, or next to it, by name.
+var longWords = []struct {
+	name string
+	make func(rng *rand.Rand, n int) string
+}{
+	{"letters", func(rng *rand.Rand, n int) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = 'a' + byte(rng.IntN(26))
+		}
+		return string(b)
+	}},
+	{"repeated", func(_ *rand.Rand, n int) string { return strings.Repeat("a", n) }},
+	{"words", func(_ *rand.Rand, n int) string {
+		return strings.Repeat("supercalifragilistic", n/20+1)[:n]
+	}},
+	{"base64", func(rng *rand.Rand, n int) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(rng.IntN(256))
+		}
+		return base64.StdEncoding.EncodeToString(b)[:n]
+	}},
+	{"cjk", func(rng *rand.Rand, n int) string {
+		var b strings.Builder
+		for b.Len() < n {
+			b.WriteRune(0x4e00 + rng.Int32N(0x5000))
+		}
+		return b.String()
+	}},
+	{"emoji", func(rng *rand.Rand, n int) string {
+		var b strings.Builder
+		for b.Len() < n {
+			b.WriteRune(0x1f300 + rng.Int32N(0x300))
+		}
+		return b.String()
+	}},
+	{"spaces", func(_ *rand.Rand, n int) string { return strings.Repeat(" ", n) }},
+}
+
 // BenchmarkEncode reports MB/s of text on one core.
 func BenchmarkEncode(b *testing.B) {
-	for _, c := range []struct{ name, file string }{
-		{"text=articles", "cnn_dailymail/3.0.0_validation.jsonl"},
-		{"text=code", "openai_humaneval/HumanEval.jsonl"},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			tok, text := openGPT2(b), benchText(b, c.file)
+	tok := openGPT2(b)
+	encode := func(text string) func(*testing.B) {
+		return func(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
 			for b.Loop() {
 				tok.Encode(text, true)
 			}
-		})
-	}
-	b.Run("text=oneword", func(b *testing.B) {
-		tok, text := openGPT2(b), strings.Repeat("supercalifragilistic", 5000)
-		b.SetBytes(int64(len(text)))
-		for b.Loop() {
-			tok.Encode(text, true)
 		}
-	})
+	}
+	b.Run("text=articles", encode(benchText(b, "cnn_dailymail/3.0.0_validation.jsonl")))
+	b.Run("text=code", encode(benchText(b, "openai_humaneval/HumanEval.jsonl")))
+	for _, w := range longWords {
+		for _, n := range []int{10_000, 100_000, 1_000_000, 7_000_000} {
+			b.Run(fmt.Sprintf("text=%s/bytes=%d", w.name, n), encode(w.make(rand.New(rand.NewPCG(1, 2)), n)))
+		}
+	}
 }
 
 // BenchmarkStream reports the time a token takes to become text.

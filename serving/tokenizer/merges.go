@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 )
 
 // merges are what byte-pair encoding has learnt: which two adjacent tokens
@@ -12,12 +13,14 @@ import (
 // the tokenizers package, bpe_model.cc of SentencePiece).
 //
 // It is a hash table of open addressing: a word takes about two looks into it a
-// byte, most of them for pairs that it lacks.
+// byte, most of them for pairs that it lacks, which the filter answers from the
+// cache where the slots of 50,000 merges (2 MB) are not.
 type merges struct {
-	slots []mergeSlot // a power of two, at most half of them taken
-	shift int         // a hash's bits that do not count
-	odd   uint64      // multiplier, another one in each table: files cannot aim at one slot
-	size  int
+	slots  []mergeSlot // a power of two, at most half of them taken
+	filter []uint64    // 8 bits a slot: set where the hash of a pair in the table points
+	shift  int         // the hash's bits above these number the slots
+	odd    uint64      // multiplier, another one in each table: no file can aim at one slot
+	size   int
 }
 
 type mergeSlot struct {
@@ -33,7 +36,7 @@ type merge struct{ rank, id int32 }
 // noMerge ranks behind every merge.
 const noMerge int32 = 1<<31 - 1
 
-// newMerges returns a table for n merges, which can hold more.
+// newMerges returns a table with room for n merges; it grows beyond them.
 func newMerges(n int) *merges {
 	m := &merges{odd: rand.Uint64() | 1}
 	m.resize(2 * n)
@@ -43,8 +46,9 @@ func newMerges(n int) *merges {
 // resize makes room for at least slots slots.
 func (m *merges) resize(slots int) {
 	old := m.slots
-	width := bits.Len(uint(max(slots, 2) - 1))
+	width := max(3, bits.Len(uint(max(slots, 1)-1)))
 	m.slots, m.shift, m.size = make([]mergeSlot, 1<<width), 64-width, 0
+	m.filter = make([]uint64, len(m.slots)/8)
 	for i := range m.slots {
 		m.slots[i] = mergeSlot{pair{none, none}, merge{noMerge, none}}
 	}
@@ -60,16 +64,22 @@ func (m *merges) set(p pair, into merge) {
 	if 2*(m.size+1) > len(m.slots) {
 		m.resize(2 * len(m.slots))
 	}
-	s := m.find(p)
+	hash := m.hash(p)
+	bit := hash >> (m.shift - 3)
+	m.filter[bit/64] |= 1 << (bit % 64)
+	s := m.find(p, hash)
 	if s.pair.left == none {
 		m.size++
 	}
 	*s = mergeSlot{p, into}
 }
 
+func (m *merges) hash(p pair) uint64 {
+	return (uint64(uint32(p.left))<<32 | uint64(uint32(p.right))) * m.odd
+}
+
 // find returns the slot of a pair, or the empty one where it would be.
-func (m *merges) find(p pair) *mergeSlot {
-	hash := (uint64(uint32(p.left))<<32 | uint64(uint32(p.right))) * m.odd
+func (m *merges) find(p pair, hash uint64) *mergeSlot {
 	for i := hash >> m.shift; ; i++ {
 		s := &m.slots[i&uint64(len(m.slots)-1)]
 		if s.pair == p || s.pair.left == none {
@@ -79,7 +89,15 @@ func (m *merges) find(p pair) *mergeSlot {
 }
 
 // lookup returns what two adjacent tokens become; rank noMerge when nothing.
-func (m *merges) lookup(left, right int32) merge { return m.find(pair{left, right}).merge }
+func (m *merges) lookup(left, right int32) merge {
+	p := pair{left, right}
+	hash := m.hash(p)
+	bit := hash >> (m.shift - 3)
+	if m.filter[bit/64]>>(bit%64)&1 == 0 {
+		return merge{noMerge, none}
+	}
+	return m.find(p, hash).merge
+}
 
 // A word of up to shortWord symbols is merged by scanning for the lowest pair.
 // A longer one is merged in windows, each of which also takes in the last few
@@ -111,6 +129,7 @@ func (m *merges) apply(dst, symbols []int32) []int32 {
 		return append(dst, symbols[:m.scan(symbols)]...)
 	}
 	var t tree
+	from := len(dst)
 	// dst ends with the tokens of symbols[:done]. Where they begin is marked by
 	// complementing the symbols there.
 	back := overlap
@@ -130,6 +149,9 @@ func (m *merges) apply(dst, symbols []int32) []int32 {
 		}
 		for i := first; i < done; i++ {
 			symbols[i] = max(symbols[i], ^symbols[i])
+		}
+		if len(dst)+end-first > cap(dst) { // the rest is likely to have as many tokens a symbol
+			dst = slices.Grow(dst, end-first+int(float64(len(dst)-from)*float64(len(symbols)-done)/float64(max(done, 1))))
 		}
 		dst = dst[:len(dst)-tokens]
 		for at := 0; at < end-first; at = t.after(at) {

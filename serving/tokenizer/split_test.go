@@ -10,15 +10,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pieces divides s as a pre-tokeniser's steps do.
-func pieces(s string, steps ...splitter) []string {
+// divided divides s as a pre-tokeniser's steps do.
+func divided(s string, steps ...splitter) []string {
 	if len(steps) == 0 {
 		return []string{s}
 	}
 	var out []string
 	for s != "" {
 		n := steps[0].next(s)
-		out = append(out, pieces(s[:n], steps[1:]...)...)
+		out = append(out, divided(s[:n], steps[1:]...)...)
 		s = s[n:]
 	}
 	return out
@@ -56,10 +56,10 @@ var (
 
 func checkSplit(t testing.TB, s string) {
 	t.Helper()
-	assert.Equal(t, matches(t, gpt2Regexp, s), pieces(s, gpt2Split{}), "GPT-2's pattern on %q", s)
-	assert.Equal(t, matches(t, digitRegexp, s), pieces(s, digitSplit{}), "single digits of %q", s)
-	assert.Equal(t, s, strings.Join(pieces(s, digitSplit{}, gpt2Split{}), ""))
-	assert.Equal(t, s, strings.Join(pieces(s, digitSplit{runs: true}), ""))
+	assert.Equal(t, matches(t, gpt2Regexp, s), divided(s, gpt2Split{}), "GPT-2's pattern on %q", s)
+	assert.Equal(t, matches(t, digitRegexp, s), divided(s, digitSplit{}), "single digits of %q", s)
+	assert.Equal(t, s, strings.Join(divided(s, digitSplit{}, gpt2Split{}), ""))
+	assert.Equal(t, s, strings.Join(divided(s, digitSplit{runs: true}), ""))
 }
 
 // splitAlphabet has what the patterns tell apart, so that random text meets all of their cases.
