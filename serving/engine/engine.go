@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"servebench/kernels"
 	"servebench/serving/kvcache"
@@ -18,11 +19,16 @@ import (
 // a client would wait.
 const defaultMaxWaiting = 1024
 
+// defaultMaxLogprobs is Config.MaxLogprobs' default, which is vLLM's: OpenAI's
+// chat route lets a client ask for so many.
+const defaultMaxLogprobs = 20
+
 // Config bounds an engine. A zero field takes the default that is named.
 type Config struct {
 	MaxTokens     int          // rows of a step (--max-num-batched-tokens); the model's MaxTokens
 	MaxSeqs       int          // sequences running at once (--max-num-seqs); the model's MaxSeqs
 	MaxWaiting    int          // requests that may wait to be admitted; 1024
+	MaxLogprobs   int          // most that Request.TopLogprobs may ask for (--max-logprobs); 20
 	SampleVocab   int          // ids at or above are never sampled (the tokenizer's size); the model's VocabSize
 	SampleThreads int          // threads that sample; GOMAXPROCS
 	Log           *slog.Logger // of faults; slog.Default()
@@ -37,6 +43,7 @@ func (c Config) withDefaults(m Model) (Config, error) {
 	}{
 		{"--max-num-batched-tokens", &c.MaxTokens, m.MaxTokens(), m.MaxTokens()},
 		{"--max-num-seqs", &c.MaxSeqs, m.MaxSeqs(), m.MaxSeqs()},
+		{"--max-logprobs", &c.MaxLogprobs, m.VocabSize(), min(defaultMaxLogprobs, m.VocabSize())},
 		{"the tokenizer's vocabulary", &c.SampleVocab, m.VocabSize(), m.VocabSize()},
 		{"MaxWaiting", &c.MaxWaiting, 1 << 20, defaultMaxWaiting},
 		{"SampleThreads", &c.SampleThreads, 1 << 10, runtime.GOMAXPROCS(0)},
@@ -66,7 +73,9 @@ type Engine struct {
 	step     kernels.Step // reused
 	logits   []float32    // [MaxSeqs, V]
 	rows     []row        // of the step, in the order of step.Out
+	tell     []*row       // of these, those whose readers have something to read
 	samplers *samplers
+	sampled  time.Time            // when the last step's tokens were
 	live     map[*Stream]struct{} // taken in and not ended
 	faults   int                  // failed steps in a row
 	tally    Stats                // totals; the rest is filled in when it is shown
@@ -115,6 +124,7 @@ func newEngine(m Model, cfg Config) (*Engine, error) {
 		step:   newStep(cfg.MaxTokens, cfg.MaxSeqs, pool.BlocksFor(s.MaxLen())),
 		logits: make([]float32, cfg.MaxSeqs*m.VocabSize()),
 		rows:   make([]row, 0, cfg.MaxSeqs),
+		tell:   make([]*row, 0, cfg.MaxSeqs),
 		live:   map[*Stream]struct{}{},
 		wake:   make(chan struct{}, 1),
 		done:   make(chan struct{}),
@@ -129,7 +139,7 @@ func newEngine(m Model, cfg Config) (*Engine, error) {
 // with ErrEmptyPrompt, ErrBadToken, ErrBadParams, ErrTooLong, ErrOverloaded,
 // ErrClosed, ErrDead, or ctx's error when it is done already.
 func (e *Engine) Submit(ctx context.Context, r Request) (*Stream, error) {
-	if err := r.validate(e.vocab, e.sched.MaxLen()); err != nil {
+	if err := r.validate(e.vocab, e.sched.MaxLen(), e.cfg.MaxLogprobs); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -152,12 +162,12 @@ func (e *Engine) Submit(ctx context.Context, r Request) (*Stream, error) {
 	return s, nil
 }
 
-// cancel asks for a request's end, once.
-func (e *Engine) cancel(s *Stream) {
+// cancel asks for a request's end, for the reason given first.
+func (e *Engine) cancel(s *Stream, why Finish) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !s.cancelled {
-		s.cancelled = true
+	if s.cancelled == "" {
+		s.cancelled = why
 		e.cancelled = append(e.cancelled, s)
 		e.signal()
 	}
@@ -281,13 +291,13 @@ func (e *Engine) intake() (closing bool) {
 	for _, s := range e.cancelled {
 		if _, ok := e.live[s]; ok { // it has not ended by itself since
 			e.forget(s)
-			e.tally.count(FinishAbort, nil)
+			e.tally.count(s.cancelled, nil)
 			ended = append(ended, s)
 		}
 	}
 	e.showLocked()
 	for _, s := range ended {
-		s.publish(FinishAbort, nil)
+		s.publish(s.cancelled, nil)
 	}
 	clear(e.submitted)
 	clear(e.cancelled)

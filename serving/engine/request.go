@@ -11,7 +11,7 @@ type Finish string
 
 // The reasons a request ends for.
 const (
-	FinishStop   Finish = "stop"   // a stop token was sampled
+	FinishStop   Finish = "stop"   // a stop token was sampled, or Stream.Stop called
 	FinishLength Finish = "length" // MaxTokens was reached
 	FinishAbort  Finish = "abort"  // cancelled, or the engine shut down
 )
@@ -31,41 +31,27 @@ type Request struct {
 }
 
 // Token is one step's result for a request. The last one has Finish set; a
-// request that ends without a token (abort) sends ID -1.
+// request that ends without a token (FinishAbort, Stream.Stop) sends ID -1.
 type Token struct {
 	ID       int32
 	Finish   Finish
 	Logprobs *Logprobs // nil unless asked for
 }
 
-// Logprobs are natural logarithms of probabilities as the model gives them:
-// the softmax of the row's logits before temperature, penalties and biases.
-type Logprobs struct {
-	Own Logprob   // of the token itself
-	Top []Logprob // the likeliest ids, descending; TopLogprobs of them
-}
+// Logprobs are a token's log-probability and those of the TopLogprobs likeliest
+// ids at its place, as the model gives them.
+type Logprobs = sample.Logprobs
 
 // Logprob is one id's log-probability.
-type Logprob struct {
-	ID      int32
-	Rank    int // 1 is the likeliest id of its row
-	Logprob float32
-}
+type Logprob = sample.Logprob
 
 // validate returns what Submit refuses in a request of its own.
-func (r *Request) validate(vocab, maxLen int) error {
+func (r *Request) validate(vocab, maxLen, maxLogprobs int) error {
 	if len(r.Prompt) == 0 {
 		return ErrEmptyPrompt
 	}
-	for i, id := range r.Prompt {
-		if id < 0 || int(id) >= vocab {
-			return fmt.Errorf("%w: prompt token %d is %d, the vocabulary has %d", ErrBadToken, i, id, vocab)
-		}
-	}
-	for _, id := range r.StopTokens {
-		if id < 0 || int(id) >= vocab {
-			return fmt.Errorf("%w: stop token %d, the vocabulary has %d", ErrBadToken, id, vocab)
-		}
+	if err := r.validateIDs(vocab); err != nil {
+		return err
 	}
 	switch {
 	case r.MaxTokens < 1:
@@ -74,9 +60,39 @@ func (r *Request) validate(vocab, maxLen int) error {
 		return fmt.Errorf("%w: min_tokens is %d, must be 0 to max_tokens, %d", ErrBadParams, r.MinTokens, r.MaxTokens)
 	case len(r.Prompt) > maxLen || r.MaxTokens > maxLen-len(r.Prompt):
 		return &TooLongError{Prompt: len(r.Prompt), MaxTokens: r.MaxTokens, Limit: maxLen}
+	case r.TopLogprobs < 0 || r.TopLogprobs > maxLogprobs:
+		return fmt.Errorf("%w: %d likeliest tokens were asked for, must be 0 to --max-logprobs, %d", ErrBadParams, r.TopLogprobs, maxLogprobs)
+	case !r.Logprobs && (r.TopLogprobs > 0 || r.PromptLogprobs):
+		return fmt.Errorf("%w: the likeliest tokens, or the prompt's log-probabilities, were asked for without logprobs", ErrBadParams)
 	}
 	if err := r.Sampling.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadParams, err)
+	}
+	return nil
+}
+
+// validateIDs returns ErrBadToken for the first id outside the vocabulary.
+func (r *Request) validateIDs(vocab int) error {
+	outside := func(id int32) bool { return id < 0 || int(id) >= vocab }
+	for i, id := range r.Prompt {
+		if outside(id) {
+			return fmt.Errorf("%w: prompt token %d is %d, the vocabulary has %d", ErrBadToken, i, id, vocab)
+		}
+	}
+	for _, id := range r.StopTokens {
+		if outside(id) {
+			return fmt.Errorf("%w: stop token %d, the vocabulary has %d", ErrBadToken, id, vocab)
+		}
+	}
+	for _, b := range r.Sampling.Bias {
+		if outside(b.ID) {
+			return fmt.Errorf("%w: logit_bias of token %d, the vocabulary has %d", ErrBadToken, b.ID, vocab)
+		}
+	}
+	for _, id := range r.Sampling.Allowed {
+		if outside(id) {
+			return fmt.Errorf("%w: allowed token %d, the vocabulary has %d", ErrBadToken, id, vocab)
+		}
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func (s *samplers) work(own *sample.Sampler) {
 	}
 }
 
-// draw samples one row; a panic ends that request alone.
+// draw does one row; a panic ends that request alone.
 func (s *samplers) draw(own *sample.Sampler, r *row, logits []float32) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -77,12 +77,26 @@ func (s *samplers) draw(own *sample.Sampler, r *row, logits []float32) {
 			r.err = fmt.Errorf("%w: panic: %v", ErrSample, p)
 		}
 	}()
-	st := r.stream
-	id, err := own.Sample(logits, sample.Draw{
-		Params: st.req.Sampling, Index: st.output(), Vocab: s.vocab, Banned: st.banned(),
-	})
-	if err != nil {
-		err = fmt.Errorf("%w: %w", ErrSample, err)
+	if err := s.evaluate(own, r, logits); err != nil {
+		r.err = fmt.Errorf("%w: %w", ErrSample, err)
 	}
-	r.id, r.err = id, err
+}
+
+// evaluate draws the next token, or takes the prompt's, and has its
+// log-probabilities computed where they are asked for. Those take two
+// allocations a token, nothing else any.
+func (s *samplers) evaluate(own *sample.Sampler, r *row, logits []float32) (err error) {
+	st := r.stream
+	if r.prompt > 0 {
+		r.id = st.seq.Tokens[r.prompt]
+	} else if r.id, err = own.Sample(logits, sample.Draw{
+		Params: st.req.Sampling, Index: st.output(), Vocab: s.vocab, Banned: st.banned(), History: st.history,
+	}); err != nil {
+		return err
+	}
+	if !st.req.Logprobs {
+		return nil
+	}
+	r.logprobs = &Logprobs{Top: make([]Logprob, st.req.TopLogprobs)}
+	return own.Logprobs(logits, r.id, s.vocab, r.logprobs)
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"servebench/kernels"
 	"servebench/serving/sched"
@@ -14,10 +15,12 @@ const maxFaults = 3
 
 // row is one row of logits: whose it is and what came of it.
 type row struct {
-	stream *Stream
-	id     int32
-	finish Finish
-	err    error
+	stream   *Stream
+	prompt   int       // index of the prompt's token that it scores; 0 where it gives the next token
+	id       int32     // the next token
+	logprobs *Logprobs // of either, if asked for
+	finish   Finish
+	err      error
 }
 
 // newStep makes a step with room for the largest batch, so that none allocates.
@@ -55,10 +58,24 @@ func (e *Engine) fill(b *sched.Batch) {
 		s.Starts = append(s.Starts, int32(len(s.Tokens)))
 		s.Lens = append(s.Lens, int32(end))
 		copy(s.Blocks[i*s.MaxBlocks:], c.Seq.Blocks()[:e.pool.BlocksFor(end)])
-		if c.Last {
-			s.Out = append(s.Out, int32(len(s.Tokens)-1))
-			e.rows = append(e.rows, row{stream: c.Seq.Owner.(*Stream)})
+		e.want(c)
+	}
+}
+
+// want notes which rows of a chunk, the step's last so far, give logits: that of
+// the last token, and those that score the prompt's next token.
+func (e *Engine) want(c sched.Chunk) {
+	end := c.Start + c.Len
+	for p := c.Start; p < end; p++ {
+		if !c.Wants(p) {
+			continue
 		}
+		r := row{stream: c.Seq.Owner.(*Stream)}
+		if p+1 < r.stream.prompt {
+			r.prompt = p + 1
+		}
+		e.step.Out = append(e.step.Out, int32(len(e.step.Tokens)-end+p))
+		e.rows = append(e.rows, r)
 	}
 }
 
@@ -66,6 +83,7 @@ func (e *Engine) fill(b *sched.Batch) {
 // An error is one that the engine cannot go on from.
 func (e *Engine) compute(b *sched.Batch) error {
 	e.fill(b)
+	e.begin(b)
 	e.tally.Steps++
 	logits := e.logits[:len(e.rows)*e.vocab]
 	if err := e.forward(logits); err != nil {
@@ -73,30 +91,64 @@ func (e *Engine) compute(b *sched.Batch) error {
 	}
 	e.faults = 0
 	e.samplers.sample(logits, e.vocab, e.cfg.SampleVocab, e.rows)
+	e.sampled = time.Now()
 	e.sched.Done()
+	e.tell = e.tell[:0]
 	for i := range e.rows {
-		e.settle(&e.rows[i])
+		r := &e.rows[i]
+		if !e.settle(r) {
+			continue
+		}
+		if n := len(e.tell); n > 0 && e.tell[n-1].stream == r.stream {
+			e.tell = e.tell[:n-1] // the later one says it all
+		}
+		e.tell = append(e.tell, r)
 	}
 	e.show()
-	for _, r := range e.rows {
+	for _, r := range e.tell {
 		r.stream.publish(r.finish, r.err)
 	}
 	return nil
 }
 
-// settle appends a row's token to its sequence and takes the request out if it ends.
-func (e *Engine) settle(r *row) {
-	if r.err == nil {
-		if r.stream.output() == 0 {
-			e.tally.PromptTokens += uint64(r.stream.prompt)
+// begin notes when the requests of a batch were scheduled for the first time.
+func (e *Engine) begin(b *sched.Batch) {
+	var now time.Time
+	for _, c := range b.Chunks {
+		if s := c.Seq.Owner.(*Stream); !s.begun {
+			if now.IsZero() {
+				now = time.Now()
+			}
+			s.begin(now)
 		}
-		e.tally.OutputTokens++
-		r.finish = r.stream.append(r.id)
 	}
-	if r.finish != "" || r.err != nil {
-		e.forget(r.stream)
-		e.tally.count(r.finish, r.err)
+}
+
+// settle appends a row's token to its sequence, or a score to those of its
+// prompt, and takes the request out if it ends. It reports whether the reader
+// is to be told.
+func (e *Engine) settle(r *row) bool {
+	s := r.stream
+	if _, ok := e.live[s]; !ok { // an earlier row of the step ended it
+		return false
 	}
+	if r.err != nil {
+		e.forget(s)
+		e.tally.count("", r.err)
+		return true
+	}
+	if r.prompt > 0 {
+		return s.score(r.prompt, r.logprobs)
+	}
+	if s.output() == 0 {
+		e.tally.PromptTokens += uint64(s.prompt)
+	}
+	e.tally.OutputTokens++
+	if r.finish = s.append(r.id, r.logprobs); r.finish != "" {
+		e.forget(s)
+		e.tally.count(r.finish, nil)
+	}
+	return true
 }
 
 // forward calls the model; a panic is an error.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"servebench/serving/sample"
 	"servebench/serving/sched"
 )
 
@@ -19,14 +20,22 @@ type Stream struct {
 	prompt int     // tokens of it
 
 	// The engine's goroutine's alone.
-	seq     sched.Seq
-	unwatch func() bool // stops the watch on Submit's context
+	seq      sched.Seq
+	history  *sample.History
+	logprobs []*Logprobs // of the output, if asked for
+	begun    bool        // a step had it
+	unwatch  func() bool // stops the watch on Submit's context
 
-	cancelled bool // guarded by Engine.mu
+	cancelled Finish  // why it was cancelled, if it was; guarded by Engine.mu
+	scores    []Token // the prompt, if asked for; read once scored
 
 	mu     sync.Mutex
-	out    []int32 // seq.Tokens behind the prompt, as far as published
+	timing Timing
+	out    []int32     // seq.Tokens behind the prompt, as far as published
+	logs   []*Logprobs // the same of logprobs
+	scored bool        // scores is complete
 	finish Finish
+	bare   bool // finish came without a token
 	err    error
 	read   int  // tokens that Next returned
 	over   bool // Next returned the one with Finish
@@ -35,12 +44,27 @@ type Stream struct {
 
 func newStream(e *Engine, r Request) *Stream {
 	s := &Stream{engine: e, req: r, prompt: len(r.Prompt), ready: make(chan struct{}, 1)}
-	// Room for everything from the start: the published part is never moved,
-	// and steps allocate nothing.
+	// Room for everything from the start: the published part is never moved, and
+	// steps allocate nothing but the log-probabilities.
 	tokens := append(make([]int32, 0, len(r.Prompt)+r.MaxTokens), r.Prompt...)
 	s.req.Prompt = tokens[:len(r.Prompt):len(r.Prompt)]
 	s.req.StopTokens = slices.Clone(r.StopTokens)
+	s.req.Sampling.Bias = slices.Clone(r.Sampling.Bias)
+	s.req.Sampling.Allowed = slices.Clone(r.Sampling.Allowed)
+	s.history = sample.NewHistory(r.Sampling, r.Prompt, r.MaxTokens)
+	s.timing.Submitted = time.Now()
 	s.seq = sched.Seq{Tokens: tokens, Limit: cap(tokens), Owner: s}
+	if r.Logprobs {
+		s.logprobs = make([]*Logprobs, 0, r.MaxTokens)
+	}
+	if r.PromptLogprobs {
+		s.seq.LogitsTo = s.prompt - 1 // every row but the last scores the token behind it
+		s.scores = make([]Token, s.prompt)
+		for i, id := range s.req.Prompt {
+			s.scores[i].ID = id
+		}
+		s.scored = s.prompt == 1
+	}
 	return s
 }
 
@@ -70,17 +94,20 @@ func (s *Stream) take() (t Token, err error, ok bool) {
 		return Token{}, io.EOF, true
 	case s.read < len(s.out):
 		t.ID = s.out[s.read]
+		if len(s.logs) > 0 {
+			t.Logprobs = s.logs[s.read]
+		}
 		s.read++
-		if s.read == len(s.out) && s.finish != FinishAbort {
+		if s.read == len(s.out) && !s.bare {
 			t.Finish = s.finish
 			s.over = s.finish != ""
 		}
 		return t, nil, true
 	case s.err != nil:
 		return Token{}, s.err, true
-	case s.finish == FinishAbort:
+	case s.bare:
 		s.over = true
-		return Token{ID: -1, Finish: FinishAbort}, nil, true
+		return Token{ID: -1, Finish: s.finish}, nil, true
 	}
 	return Token{}, nil, false
 }
@@ -89,14 +116,39 @@ func (s *Stream) take() (t Token, err error, ok bool) {
 // prefix cache. It is settled once Next returned a token.
 func (s *Stream) CachedTokens() int { return 0 }
 
+// errNoScores is what Prompt says to a request that did not ask.
+var errNoScores = errors.New("the request did not ask for PromptLogprobs")
+
 // Prompt waits for the prompt to be computed and returns its tokens with their
 // Logprobs, which the first one has none of. Only for requests with
-// PromptLogprobs; errors are Next's.
+// PromptLogprobs, by the goroutine that calls Next; it may be called again. Its
+// errors are Next's, and io.EOF when the request was ended before that.
 func (s *Stream) Prompt(ctx context.Context) ([]Token, error) {
-	return nil, errors.New("engine: log-probabilities of prompts are not computed")
+	if s.scores == nil {
+		return nil, errNoScores
+	}
+	for {
+		s.mu.Lock()
+		scored, finish, err := s.scored, s.finish, s.err
+		s.mu.Unlock()
+		switch {
+		case scored:
+			return s.scores, nil
+		case err != nil:
+			return nil, err
+		case finish != "":
+			return nil, io.EOF
+		}
+		select {
+		case <-s.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
-// Timing is when a request got where. A zero time is yet to come.
+// Timing is when a request got where, on the monotonic clock. A zero time is
+// yet to come.
 type Timing struct {
 	Submitted time.Time // Submit was called
 	Scheduled time.Time // its first step began
@@ -105,18 +157,47 @@ type Timing struct {
 }
 
 // Timing returns what is known so far. It may be called from any goroutine.
-func (s *Stream) Timing() Timing { return Timing{} }
+func (s *Stream) Timing() Timing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.timing
+}
 
-// Close ends the request, if it still runs, as cancelling Submit's context
-// does. It does not wait and may be called again.
-func (s *Stream) Close() { s.engine.cancel(s) }
+// Close ends the request, if it still runs, with FinishAbort, as cancelling
+// Submit's context does. It does not wait and may be called again.
+func (s *Stream) Close() { s.engine.cancel(s, FinishAbort) }
+
+// Stop ends the request, if it still runs, with FinishStop: its reader found
+// what it was to stop at, as a stop string. Otherwise it is as Close; of the two
+// the one that came first counts.
+func (s *Stream) Stop() { s.engine.cancel(s, FinishStop) }
+
+// begin notes when the first step began that the request is in.
+func (s *Stream) begin(now time.Time) {
+	s.begun = true
+	s.mu.Lock()
+	s.timing.Scheduled = now
+	s.mu.Unlock()
+}
+
+// score takes the log-probabilities of a token of the prompt, which come in
+// order, and reports whether they are the last.
+func (s *Stream) score(i int, lp *Logprobs) bool {
+	s.scores[i].Logprobs = lp
+	s.seq.LogitsFrom = i
+	return i == s.prompt-1
+}
 
 // output is the number of tokens sampled. The engine's goroutine's alone.
 func (s *Stream) output() int { return len(s.seq.Tokens) - s.prompt }
 
 // append adds a sampled token and says why the request ends with it, if it does.
-func (s *Stream) append(id int32) Finish {
+func (s *Stream) append(id int32, lp *Logprobs) Finish {
 	s.seq.Tokens = append(s.seq.Tokens, id)
+	s.history.Add(id)
+	if lp != nil {
+		s.logprobs = append(s.logprobs, lp)
+	}
 	switch {
 	case slices.Contains(s.req.StopTokens, id):
 		return FinishStop
@@ -137,7 +218,16 @@ func (s *Stream) banned() []int32 {
 // publish shows the reader what there is, and why it ends if it does.
 func (s *Stream) publish(finish Finish, err error) {
 	s.mu.Lock()
-	s.out, s.finish, s.err = s.seq.Tokens[s.prompt:], finish, err
+	more := s.output() > len(s.out)
+	if more {
+		s.timing.Last = s.engine.sampled
+		if len(s.out) == 0 {
+			s.timing.First = s.engine.sampled
+		}
+	}
+	s.out, s.logs = s.seq.Tokens[s.prompt:], s.logprobs
+	s.scored = s.scored || s.scores != nil && s.seq.LogitsFrom == s.seq.LogitsTo
+	s.finish, s.bare, s.err = finish, finish != "" && !more, err
 	s.mu.Unlock()
 	if finish != "" || err != nil {
 		s.unwatch()
