@@ -185,6 +185,9 @@ func (e *Engine) signal() {
 // accepts: the model's, or less where the cache is smaller.
 func (e *Engine) MaxModelLen() int { return e.sched.MaxLen() }
 
+// MaxLogprobs is the most that Submit accepts as a request's TopLogprobs.
+func (e *Engine) MaxLogprobs() int { return e.cfg.MaxLogprobs }
+
 // Healthy returns nil while the engine takes requests, else why it does not:
 // ErrDead with the fault, or ErrClosed.
 func (e *Engine) Healthy() error {

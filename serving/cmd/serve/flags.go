@@ -28,6 +28,7 @@ type options struct {
 	maxModelLen     int
 	maxSeqs         int
 	maxTokens       int
+	maxLogprobs     int
 	blockSize       int
 	kvBytes         int64
 	threads         int
@@ -82,6 +83,7 @@ func parseFlags(args []string, out io.Writer) (*options, error) {
 	countFlag(fs, "max-model-len", "most `tokens` of prompt and output together (default: what the model was made for)", 2, &o.maxModelLen)
 	countFlag(fs, "max-num-seqs", "most `sequences` in a step", 1, &o.maxSeqs)
 	countFlag(fs, "max-num-batched-tokens", "most `tokens` in a step; longer prompts are prefilled in chunks", 1, &o.maxTokens)
+	countFlag(fs, "max-logprobs", "most of the likeliest `tokens` that a request may have told at each place (default 20)", 1, &o.maxLogprobs)
 	intFlag(fs, "block-size", "`tokens` in a KV block", 1, 1024, &o.blockSize)
 	bytesFlag(fs, "kv-cache-memory-bytes", fmt.Sprintf("`size` of the KV cache, such as 2G (default: room for --max-num-seqs full contexts, at most 1/%d of the free memory)", kvShare), &o.kvBytes)
 	intFlag(fs, "threads", "`cores` to compute on (default 0: all)", 0, 4096, &o.threads)

@@ -24,12 +24,12 @@ import (
 
 func TestParseFlags(t *testing.T) {
 	o, err := parseFlags(strings.Fields("--model m --host ::1 --port 0 --device cpu --dtype float32 --load-format dummy "+
-		"--max-model-len 64 --max-num-seqs 3 --max-num-batched-tokens 32 --block-size 8 --kv-cache-memory-bytes 2M "+
+		"--max-model-len 64 --max-num-seqs 3 --max-num-batched-tokens 32 --max-logprobs 5 --block-size 8 --kv-cache-memory-bytes 2M "+
 		"--threads 2 --seed 18446744073709551615 --shutdown-timeout 0.5 --max-request-bytes 100 "+
 		"--served-model-name a,b --served-model-name a --served-model-name c/d --generation-config vllm"), io.Discard)
 	require.NoError(t, err)
 	assert.Equal(t, &options{model: "m", names: []string{"a", "b", "c/d"}, host: "::1", port: 0, device: "cpu",
-		dtype: kernels.F32, loadFormat: weights.Dummy, genConfig: "vllm", maxModelLen: 64, maxSeqs: 3, maxTokens: 32,
+		dtype: kernels.F32, loadFormat: weights.Dummy, genConfig: "vllm", maxModelLen: 64, maxSeqs: 3, maxTokens: 32, maxLogprobs: 5,
 		blockSize: 8, kvBytes: 2 << 20, threads: 2, seed: math.MaxUint64, seedGiven: true,
 		shutdownTimeout: 500 * time.Millisecond, maxRequestBytes: 100}, o)
 
