@@ -81,16 +81,14 @@ var refusals = []struct {
 	{completionsPath, `{"prompt":null}`, 400, "prompt", []string{"missing or empty"}},
 	{completionsPath, `{"prompt":""}`, 400, "prompt", []string{"missing or empty"}},
 	{completionsPath, `{"prompt":[]}`, 400, "prompt", []string{"missing or empty"}},
-	{completionsPath, `{"prompt":[""]}`, 400, "prompt", []string{"missing or empty"}},
-	{completionsPath, `{"prompt":[[]]}`, 400, "prompt", []string{"missing or empty"}},
+	{completionsPath, `{"prompt":[""]}`, 400, "prompt[0]", []string{"missing or empty"}},
+	{completionsPath, `{"prompt":[[]]}`, 400, "prompt[0]", []string{"missing or empty"}},
 	{completionsPath, `{"prompt":" "}`, 400, "prompt", []string{"no tokens"}},
 	{completionsPath, `{"prompt":5}`, 400, "prompt", []string{"a string, a list", "5"}},
 	{completionsPath, `{"prompt":{"a":1}}`, 400, "prompt", []string{"a string, a list"}},
 	{completionsPath, `{"prompt":[null]}`, 400, "prompt[0]", []string{"a string, a list"}},
 	{completionsPath, `{"prompt":[true]}`, 400, "prompt[0]", []string{"a string, a list"}},
 	{completionsPath, `{"prompt":[[["x"]]]}`, 400, "prompt[0]", []string{"a string, a list"}},
-	{completionsPath, `{"prompt":["a","b"]}`, 400, "prompt", []string{"2 prompts", "not supported yet"}},
-	{completionsPath, `{"prompt":[[1],[2],[3]]}`, 400, "prompt", []string{"3 prompts", "not supported yet"}},
 	{completionsPath, `{"prompt":[1,null]}`, 400, "prompt", []string{"null"}},
 	{completionsPath, `{"prompt":[1,"2"]}`, 400, "prompt", []string{"string", "no token id"}},
 	{completionsPath, `{"prompt":[1.5]}`, 400, "prompt", []string{"1.5", "no token id"}},
@@ -112,22 +110,64 @@ var refusals = []struct {
 	{chatPath, `{` + hi[:len(hi)-1] + `,{"role":"user","content":7}]}`, 400, "messages[1].content", []string{"7"}},
 	{chatPath, `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}`, 400, "messages[0].content[0]", []string{"text"}},
 	{chatPath, `{"messages":[{"role":"user","content":[{"type":"text"}]}]}`, 400, "messages[0].content[0]", []string{"text"}},
-	{chatPath, `{"messages":[{"role":"assistant","content":null,"tool_calls":[{}]}]}`, 400, "messages[0].tool_calls", []string{"not supported"}},
+	{chatPath, `{"messages":[{"role":"assistant","content":null,"tool_calls":[{}]}]}`, 400, "messages[0].tool_calls", []string{"tool", "out of the scope"}},
 	{chatPath, `{"messages":[{"role":"forbidden","content":"x"}]}`, 400, "messages", []string{"no such role", "template"}},
 	// models
 	{completionsPath, `{"model":"other","prompt":"x"}`, 404, "model", []string{"other", "smol", "org/alias"}},
 	{chatPath, `{"model":"other",` + hi + `,"stream":true}`, 404, "model", []string{"other", "smol"}},
-	// not supported
-	{completionsPath, `{"prompt":"x","n":2}`, 400, "n", []string{"not supported yet", "2"}},
-	{completionsPath, `{"prompt":"x","best_of":3}`, 400, "best_of", []string{"not supported yet"}},
-	{completionsPath, `{"prompt":"x","echo":true}`, 400, "echo", []string{"not supported yet"}},
-	{completionsPath, `{"prompt":"x","suffix":"y"}`, 400, "suffix", []string{"not supported yet"}},
-	{completionsPath, `{"prompt":"x","logprobs":0}`, 400, "logprobs", []string{"not supported yet", "null"}},
-	{completionsPath, `{"prompt":"x","presence_penalty":0.1}`, 400, "presence_penalty", []string{"not supported yet", "give 0"}},
-	{completionsPath, `{"prompt":"x","logit_bias":{"5":1}}`, 400, "logit_bias", []string{"not supported yet"}},
-	{chatPath, `{` + hi + `,"tools":[{"type":"function"}]}`, 400, "tools", []string{"not supported yet"}},
-	{chatPath, `{` + hi + `,"response_format":{"type":"json_object"}}`, 400, "response_format", []string{"not supported yet"}},
-	{chatPath, `{` + hi + `,"logprobs":true}`, 400, "logprobs", []string{"not supported yet"}},
+	// several choices
+	{completionsPath, `{"prompt":"x","n":2,"temperature":0}`, 400, "n", []string{"2", "temperature 0"}},
+	{completionsPath, `{"prompt":"x","n":0}`, 400, "n", []string{"0", "1 or more"}},
+	{completionsPath, `{"prompt":"x","n":257}`, 400, "n", []string{"257", "256"}},
+	{chatPath, `{` + hi + `,"n":4294967297}`, 400, "n", []string{"4294967297", "256"}},
+	{completionsPath, `{"prompt":["x","y"],"n":129}`, 400, "n", []string{"129", "2 prompts", "256"}},
+	{completionsPath, `{"prompt":[` + strings.Repeat(`"x",`, 256) + `"x"]}`, 400, "prompt", []string{"257", "256"}},
+	{completionsPath, `{"prompt":"x","best_of":3}`, 400, "best_of", []string{"3", "n is 1"}},
+	{completionsPath, `{"prompt":"x","best_of":2,"n":3}`, 400, "best_of", []string{"2", "n is 3"}},
+	{completionsPath, `{"prompt":["a",""]}`, 400, "prompt[1]", []string{"empty"}},
+	{completionsPath, `{"prompt":["a",[1,50000]]}`, 400, "prompt[1]", []string{"prompt[1][1]", "50000"}},
+	{completionsPath, `{"prompt":["a","` + strings.Repeat("x ", 3000) + `"]}`, 400, "prompt[1]", []string{"2048", "3000"}},
+	// sampling
+	{completionsPath, `{"prompt":"x","presence_penalty":2.1}`, 400, "presence_penalty", []string{"2.1", "-2 to 2"}},
+	{completionsPath, `{"prompt":"x","frequency_penalty":-3}`, 400, "frequency_penalty", []string{"-3", "-2 to 2"}},
+	{completionsPath, `{"prompt":"x","repetition_penalty":0}`, 400, "repetition_penalty", []string{"0", "above 0"}},
+	{completionsPath, `{"prompt":"x","min_p":1.5}`, 400, "min_p", []string{"1.5", "0 to 1"}},
+	{completionsPath, `{"prompt":"x","logit_bias":{"50000":1}}`, 400, "logit_bias", []string{"50000", "49999"}},
+	{completionsPath, `{"prompt":"x","logit_bias":{"-1":1}}`, 400, "logit_bias", []string{"-1", "49999"}},
+	{completionsPath, `{"prompt":"x","logit_bias":{"05":1}}`, 400, "logit_bias", []string{"05", "no token id"}},
+	{completionsPath, `{"prompt":"x","logit_bias":{"a":1}}`, 400, "logit_bias", []string{"a", "no token id"}},
+	{completionsPath, `{"prompt":"x","logit_bias":{"5":101}}`, 400, "logit_bias", []string{"5", "-100 to 100"}},
+	{completionsPath, `{"prompt":"x","logit_bias":{"5":null}}`, 400, "logit_bias", []string{"5", "-100 to 100"}},
+	{completionsPath, `{"prompt":"x","logit_bias":[5]}`, 400, "logit_bias", []string{"object"}},
+	{completionsPath, `{"prompt":"x","allowed_token_ids":[]}`, 400, "allowed_token_ids", []string{"empty"}},
+	{completionsPath, `{"prompt":"x","allowed_token_ids":[50000]}`, 400, "allowed_token_ids", []string{"50000", "49999"}},
+	{completionsPath, `{"prompt":"x","stop_token_ids":[7,-1]}`, 400, "stop_token_ids", []string{"stop_token_ids[1]", "-1", "49999"}},
+	{completionsPath, `{"prompt":"x","stop_token_ids":7}`, 400, "stop_token_ids", []string{"list of token ids", "7"}},
+	{completionsPath, `{"prompt":"x","stop_token_ids":["a"]}`, 400, "stop_token_ids", []string{"string", "no token id"}},
+	{completionsPath, `{"prompt":"x","skip_special_tokens":0}`, 400, "skip_special_tokens", []string{"true or false"}},
+	{completionsPath, `{"prompt":"x","add_special_tokens":0}`, 400, "add_special_tokens", []string{"true or false"}},
+	{completionsPath, `{"prompt":"x","truncate_prompt_tokens":0}`, 400, "truncate_prompt_tokens", []string{"0", "1 and more"}},
+	{completionsPath, `{"prompt":"x","truncate_prompt_tokens":2049}`, 400, "truncate_prompt_tokens", []string{"2049", "2048"}},
+	// what is told of tokens
+	{completionsPath, `{"prompt":"x","logprobs":21}`, 400, "logprobs", []string{"21", "0 to 20"}},
+	{completionsPath, `{"prompt":"x","logprobs":-1}`, 400, "logprobs", []string{"-1", "0 to 20"}},
+	{completionsPath, `{"prompt":"x","logprobs":true}`, 400, "logprobs", []string{"true", "0 to 20"}},
+	{chatPath, `{` + hi + `,"logprobs":1}`, 400, "logprobs", []string{"true or false"}},
+	{chatPath, `{` + hi + `,"logprobs":true,"top_logprobs":21}`, 400, "top_logprobs", []string{"21", "0 to 20"}},
+	{chatPath, `{` + hi + `,"top_logprobs":2}`, 400, "top_logprobs", []string{"logprobs is not true"}},
+	{completionsPath, `{"prompt":"x","echo":true,"max_tokens":-1}`, 400, "max_tokens", []string{"-1"}},
+	{completionsPath, `{"prompt":"x","echo":true,"max_tokens":0,"min_tokens":1}`, 400, "min_tokens", []string{"1", "0"}},
+	{chatPath, `{` + hi + `,"echo":true,"max_tokens":0}`, 400, "max_tokens", []string{"0", "1 or more"}},
+	{chatPath, `{` + hi + `,"continue_final_message":true,"add_generation_prompt":true}`, 400, "continue_final_message", []string{"only one"}},
+	{chatPath, `{"messages":[{"role":"user","content":" "}],"continue_final_message":true}`, 400, "continue_final_message", []string{"with text"}},
+	// not served
+	{completionsPath, `{"prompt":"x","suffix":"y"}`, 400, "suffix", []string{"not served", "fill it in"}},
+	{completionsPath, `{"prompt":"x","guided_json":{}}`, 400, "guided_json", []string{"not served", "structured output", "give null"}},
+	{completionsPath, `{"prompt":"x","use_beam_search":true}`, 400, "use_beam_search", []string{"not served", "beam"}},
+	{completionsPath, `{"prompt":"x","prompt_logprobs":1}`, 400, "prompt_logprobs", []string{"not served", "echo"}},
+	{chatPath, `{` + hi + `,"tools":[{"type":"function"}]}`, 400, "tools", []string{"tool", "out of the scope"}},
+	{chatPath, `{` + hi + `,"response_format":{"type":"json_object"}}`, 400, "response_format", []string{"structured output", "out of the scope"}},
+	{chatPath, `{` + hi + `,"chat_template":"{{x}}"}`, 400, "chat_template", []string{"not served"}},
 }
 
 // TestRefused: every bad request is told its field, its value and what is allowed.
@@ -171,10 +211,12 @@ func TestNeutral(t *testing.T) {
 		assert.Equalf(t, http.StatusOK, w.Code, "for %s: %s", fields, w.Body)
 	}
 	for _, path := range []string{completionsPath, chatPath} {
-		for name, value := range neutral {
-			check(path, fmt.Sprintf("%q:null", name))
-			if value != "" {
-				check(path, fmt.Sprintf("%q:%s", name, value))
+		refusals := map[string]map[string]refusal{completionsPath: completionRefusals, chatPath: chatRefusals}[path]
+		for _, table := range []map[string]refusal{sharedRefusals, refusals} {
+			for name, r := range table {
+				if r.neutral != "" {
+					check(path, fmt.Sprintf("%q:%s", name, r.neutral))
+				}
 			}
 		}
 		for _, name := range harmless {
@@ -189,7 +231,7 @@ func TestNeutral(t *testing.T) {
 		check(path, `"response_format": { "type" : "text" }`)
 	}
 	check(chatPath, `"logprobs":false,"top_logprobs":0,"tools":[],"tool_choice":"none"`)
-	check(completionsPath, `"best_of":1,"echo":false,"suffix":"","logprobs":null`)
+	check(completionsPath, `"n":2,"best_of":2,"echo":false,"suffix":"","logprobs":null`)
 }
 
 // TestEngineErrors: an error of Submit has a status of its own.

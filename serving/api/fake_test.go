@@ -49,7 +49,7 @@ func (f *fakeTokenizer) ids(text string) []int32 {
 func (f *fakeTokenizer) EncodePrompt(text string) []int32         { return f.ids(text) }
 func (f *fakeTokenizer) Encode(text string, special bool) []int32 { return f.ids(text) }
 func (f *fakeTokenizer) EOS() []int32                             { return []int32{fakeEOS, fakeVocab + 7} }
-func (f *fakeTokenizer) Stream(skipSpecial bool) Detokenizer      { return &fakeStream{f: f} }
+func (f *fakeTokenizer) Stream(_ []int32, skip bool) Detokenizer  { return &fakeStream{f: f} }
 func (f *fakeTokenizer) Chat(m []tokenizer.Message, generate bool) (string, error) {
 	var b strings.Builder
 	for _, one := range m {

@@ -17,20 +17,19 @@ func (s *Server) generate(rt *route) http.HandlerFunc {
 			s.writeError(w, err)
 			return
 		}
-		// Ends the engine's request however this function is left: after a
+		// Ends the engine's requests however this function is left: after a
 		// stop string, a failed write, or when the client has gone.
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
-		tokens, err := s.cfg.Engine.Submit(ctx, j.req)
+		c, err := s.start(ctx, j)
 		if err != nil {
 			s.writeError(w, err)
 			return
 		}
-		g := s.newGeneration(j, tokens)
 		if j.stream {
-			s.stream(ctx, w, j, g)
+			s.stream(ctx, w, c)
 		} else {
-			s.answer(ctx, w, j, g)
+			s.answer(ctx, w, c)
 		}
 	}
 }
@@ -69,44 +68,45 @@ func headerSafe(names string) string {
 	}, names)
 }
 
-// answer sends the whole text as one JSON value.
-func (s *Server) answer(ctx context.Context, w http.ResponseWriter, j *job, g *generation) {
-	var text strings.Builder
-	for {
-		p, err := g.next(ctx)
+// answer sends the whole text of all choices as one JSON value.
+func (s *Server) answer(ctx context.Context, w http.ResponseWriter, c *choices) {
+	parts := make([]whole, len(c.gens))
+	for i := range parts {
+		parts[i].log = s.newTokenLog(c.job)
+	}
+	for !c.over() {
+		p, err := c.next(ctx)
 		if err != nil {
 			if ctx.Err() == nil { // else nobody is there to be told
 				s.writeError(w, err)
 			}
 			return
 		}
-		text.WriteString(p.text)
-		if p.finish != "" {
-			s.writeJSON(w, http.StatusOK, s.wholeAnswer(j, text.String(), p, g.count))
-			return
-		}
+		parts[p.choice].add(p, c.job.out.tokenIDs)
 	}
+	s.writeJSON(w, http.StatusOK, s.wholeAnswer(c, parts))
 }
 
 // stream sends an event for every token. Headers go out before the first one,
 // as vLLM's do, so an error of the engine is an event too, followed by [DONE].
-func (s *Server) stream(ctx context.Context, w http.ResponseWriter, j *job, g *generation) {
-	e := newEvents(w, j, s.cfg.Fingerprint, s.cfg.WriteLimit)
+func (s *Server) stream(ctx context.Context, w http.ResponseWriter, c *choices) {
+	e := s.newEvents(w, c)
 	err := e.open()
-	for err == nil {
-		p, fault := g.next(ctx)
+	for err == nil && !c.over() {
+		p, fault := c.next(ctx)
 		if fault != nil {
 			if ctx.Err() == nil { // else nobody is there to be told
-				s.cfg.Log.Error("stream failed", "id", j.req.ID, "error", fault)
+				s.cfg.Log.Error("stream failed", "id", c.job.id, "error", fault)
 				_ = e.fail(asAPIError(fault))
 			}
 			return
 		}
-		if err = e.piece(p, g.count); err == nil && p.finish != "" {
-			if err = e.done(g.count); err == nil {
-				return
-			}
-		}
+		err = e.piece(p)
 	}
-	s.cfg.Log.Info("a client did not take its stream", "id", j.req.ID, "tokens", g.count, "error", err)
+	if err == nil {
+		err = e.done()
+	}
+	if err != nil {
+		s.cfg.Log.Info("a client did not take its stream", "id", c.job.id, "tokens", c.tokens, "error", err)
+	}
 }

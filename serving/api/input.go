@@ -3,57 +3,57 @@ package api
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"math"
+	"strconv"
 	"strings"
 
 	"servebench/serving/tokenizer"
 )
 
-// setPrompt takes a string, a list of token ids, or a list with one of either.
+// prompt is one prompt of a completion as it was given: ids when there are any,
+// else text. name is its place in the body.
+type prompt struct {
+	name string
+	text string
+	ids  []int32
+}
+
+// setPrompt takes a string, a list of token ids, or a list of either.
 func setPrompt(r *request, name string, raw json.RawMessage) error {
-	r.prompt = &prompt{}
-	if raw[0] == '[' && !isIDList(raw) {
-		var list []json.RawMessage
-		if err := json.Unmarshal(raw, &list); err != nil {
-			return wrongType(name, "a string or a list", raw)
-		}
-		switch len(list) {
-		case 0:
-			return nil // Server.encode says that it is empty
-		case 1:
-			name, raw = name+"[0]", list[0]
-		default:
-			return badRequest(name, "prompt holds %d prompts; more than one is not supported yet: send one request each", len(list))
+	if raw[0] != '[' || isIDList(raw) {
+		return r.addPrompt(name, raw)
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return wrongType(name, "a string or a list", raw)
+	}
+	r.prompts = make([]prompt, 0, len(list)) // Server.prompts refuses an empty one
+	for i, one := range list {
+		if err := r.addPrompt(name+"["+strconv.Itoa(i)+"]", one); err != nil {
+			return err
 		}
 	}
-	return r.prompt.set(name, raw)
+	return nil
+}
+
+func (r *request) addPrompt(name string, raw json.RawMessage) (err error) {
+	p := prompt{name: name}
+	switch {
+	case raw[0] == '"':
+		err = json.Unmarshal(raw, &p.text)
+	case isIDList(raw):
+		p.ids, err = tokenIDs(name, raw)
+	case string(raw) != "[]":
+		err = wrongType(name, "a string, a list of token ids, or a list of either", raw)
+	}
+	r.prompts = append(r.prompts, p)
+	return err
 }
 
 // isIDList tells a list that starts with a number.
 func isIDList(raw json.RawMessage) bool {
 	rest := bytes.TrimLeft(raw[1:], " \t\r\n")
 	return raw[0] == '[' && len(rest) > 0 && isNumber(rest)
-}
-
-func (p *prompt) set(name string, raw json.RawMessage) error {
-	const want = "a string, a list of token ids, or a list that holds one of them"
-	if raw[0] == '"' {
-		return json.Unmarshal(raw, &p.text)
-	}
-	if raw[0] != '[' || !isIDList(raw) && string(raw) != "[]" {
-		return wrongType(name, want, raw)
-	}
-	// encoding/json reads null as 0; in a list of numbers nothing else has an n.
-	if bytes.ContainsRune(raw, 'n') {
-		return badRequest(name, "%s holds null, which is no token id", name)
-	}
-	err := json.Unmarshal(raw, &p.ids)
-	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
-		return badRequest(name, "%s holds a %s, which is no token id; they are integers from 0 to %d", name, quote([]byte(wrong.Value)), math.MaxInt32)
-	}
-	return err
 }
 
 // setMessages takes a list of {role, content}. What else a message carries is
@@ -84,7 +84,7 @@ func (r *request) message(at string, raw json.RawMessage) (m tokenizer.Message, 
 		switch {
 		case key == "role" || key == "content" || isNull(value):
 		case key == "tool_calls" || key == "tool_call_id" || key == "function_call":
-			return m, badRequest(at+"."+key, "%s.%s is not supported yet: leave it out", at, key)
+			return m, badRequest(at+"."+key, "%s.%s is not served: %s; leave it out", at, key, noTools)
 		default:
 			r.ignored = append(r.ignored, at+"."+quote([]byte(key)))
 		}

@@ -1,10 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"math"
+	"slices"
+	"strconv"
 	"time"
 
 	"servebench/serving/engine"
@@ -30,22 +33,48 @@ const (
 	// minTemperature is the least temperature above 0: lower ones are raised to
 	// it, as in vLLM, because logits divided by less overflow.
 	minTemperature = 0.01
+	// maxTopLogprobs is the most alternatives to a token that are told, as in
+	// OpenAI's chat and vLLM.
+	maxTopLogprobs = 20
 )
 
 // job is a request that was found good: what the engine and the answer need.
 type job struct {
+	id      string
 	chat    bool
 	created int64
 	model   string // as the answer names it
-	req     engine.Request
+	inputs  []input
+	n       int              // choices of each input
+	seqs    []engine.Request // of every choice, by its index in the answer: input by input, n of each
+	out     output
 	stop    []string
+	stopIDs []int32 // stop tokens besides the model's own; stop_reason tells them
 
 	stream          bool
 	includeUsage    bool
 	continuousUsage bool
 }
 
-// prepare checks a request against the model's limits and encodes its prompt.
+// input is one encoded prompt.
+type input struct {
+	ids  []int32
+	echo string // what comes before the generated text
+}
+
+// output is how tokens are shown.
+type output struct {
+	special     bool // special tokens are part of the text
+	includeStop bool // so is what stopped it
+	promptOnly  bool // nothing is generated: echo with max_tokens 0
+	echo        bool // completions: the prompt's tokens come first in what is told of tokens
+	logprobs    bool
+	top         int  // alternatives told of each token
+	asIDs       bool // tokens are spelled token_id:5
+	tokenIDs    bool // ids are told
+}
+
+// prepare checks a request against the model's limits and encodes its prompts.
 func (s *Server) prepare(rt *route, r *request) (*job, error) {
 	if err := s.checkModel(r.model); err != nil {
 		return nil, err
@@ -57,162 +86,183 @@ func (s *Server) prepare(rt *route, r *request) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	maxTokens, maxField, err := s.maxTokensAsked(rt, r)
+	limit, err := s.maxTokensAsked(rt, r)
 	if err != nil {
 		return nil, err
 	}
-	ids, err := s.encode(rt, r)
-	if err != nil {
+	j := &job{id: newID(rt.prefix), chat: rt.chat, created: time.Now().Unix(), model: cmp.Or(r.model, s.cfg.Models[0]),
+		stop: r.stop, stream: r.stream, includeUsage: r.includeUsage, continuousUsage: r.includeUsage && r.continuousUsage}
+	if j.n, err = s.choicesAsked(rt, r, params); err != nil {
 		return nil, err
 	}
-	j := &job{chat: rt.chat, created: time.Now().Unix(), model: r.model, stop: r.stop,
-		stream: r.stream, includeUsage: r.includeUsage, continuousUsage: r.includeUsage && r.continuousUsage}
-	if j.model == "" {
-		j.model = s.cfg.Models[0]
-	}
-	j.req = engine.Request{ID: newID(rt.prefix), Prompt: ids, Sampling: params}
-	if !r.ignoreEOS {
-		j.req.StopTokens = s.eos
-	}
-	if j.req.MaxTokens, err = s.fit(len(ids), maxTokens, maxField); err != nil {
+	if err = s.inVocabulary("stop_token_ids", r.stopTokenIDs); err != nil {
 		return nil, err
 	}
-	if maxTokens == 0 && !rt.chat {
-		j.req.MaxTokens = min(j.req.MaxTokens, defaultMaxTokens)
+	if j.out, err = shown(rt, r); err != nil {
+		return nil, err
 	}
-	if r.minTokens != nil {
-		if *r.minTokens < 0 || *r.minTokens > int64(j.req.MaxTokens) {
-			return nil, badRequest("min_tokens", "min_tokens is %d; it must be an integer from 0 to max_tokens, which is %d",
-				*r.minTokens, j.req.MaxTokens)
-		}
-		j.req.MinTokens = int(*r.minTokens)
+	j.out.promptOnly = limit.tokens == 0
+	if j.inputs, err = s.encode(rt, r, limit); err != nil {
+		return nil, err
 	}
-	return j, nil
+	return j, s.sequences(rt, r, j, params, limit)
 }
 
-// sampling applies defaults and ranges to the sampling parameters.
-func (s *Server) sampling(r *request) (sample.Params, error) {
-	p := sample.Params{Temperature: s.cfg.Defaults.Temperature, TopP: s.cfg.Defaults.TopP, TopK: s.cfg.Defaults.TopK}
-	if r.temperature != nil {
-		p.Temperature = *r.temperature
+// sequences makes the engine's requests of a job.
+func (s *Server) sequences(rt *route, r *request, j *job, params sample.Params, limit tokenLimit) error {
+	base := engine.Request{Sampling: params, Logprobs: j.out.logprobs, TopLogprobs: j.out.top,
+		PromptLogprobs: j.out.logprobs && j.out.echo}
+	if !r.ignoreEOS {
+		base.StopTokens = s.eos
 	}
-	if p.Temperature < 0 || math.IsNaN(p.Temperature) || math.IsInf(p.Temperature, 0) {
-		return p, outOfRange("temperature", p.Temperature)
-	}
-	if p.Temperature > 0 {
-		p.Temperature = max(p.Temperature, minTemperature)
-	}
-	if r.topP != nil {
-		p.TopP = *r.topP
-	}
-	if !(p.TopP > 0 && p.TopP <= 1) {
-		return p, outOfRange("top_p", p.TopP)
-	}
-	if r.topK != nil {
-		if *r.topK < -1 {
-			return p, outOfRange("top_k", *r.topK)
+	for _, id := range r.stopTokenIDs {
+		if !slices.Contains(base.StopTokens, id) {
+			base.StopTokens = append(slices.Clip(base.StopTokens), id)
+			j.stopIDs = append(j.stopIDs, id)
 		}
-		p.TopK = int(min(max(*r.topK, 0), int64(s.cfg.Vocab)))
 	}
-	if r.seed != nil {
-		p.Seed = uint64(*r.seed)
-	} else {
-		p.Seed = s.cfg.Seed()
+	j.seqs = make([]engine.Request, 0, len(j.inputs)*j.n)
+	for i, in := range j.inputs {
+		var err error
+		if base.MaxTokens, err = s.fit(i, r, in.ids, limit); err != nil {
+			return err
+		}
+		if limit.tokens < 0 && !rt.chat {
+			base.MaxTokens = min(base.MaxTokens, defaultMaxTokens)
+		}
+		if base.MinTokens, err = minTokens(r, base.MaxTokens, limit); err != nil {
+			return err
+		}
+		base.Prompt = in.ids
+		for k := range j.n {
+			q := base
+			q.ID = j.id
+			if j.n*len(j.inputs) > 1 {
+				q.ID += "-" + strconv.Itoa(len(j.seqs))
+			}
+			if r.seed != nil {
+				q.Sampling.Seed = uint64(*r.seed) + uint64(k) // as vLLM
+			} else {
+				q.Sampling.Seed = s.cfg.Seed()
+			}
+			j.seqs = append(j.seqs, q)
+		}
 	}
-	return p, nil
+	return nil
+}
+
+// minTokens checks min_tokens against the tokens that a sequence may have.
+func minTokens(r *request, maxTokens int, limit tokenLimit) (int, error) {
+	if limit.tokens == 0 {
+		maxTokens = 0
+	}
+	if r.minTokens == nil {
+		return 0, nil
+	}
+	if *r.minTokens < 0 || *r.minTokens > int64(maxTokens) {
+		return 0, badRequest("min_tokens", "min_tokens is %d; it must be an integer from 0 to max_tokens, which is %d",
+			*r.minTokens, maxTokens)
+	}
+	return int(*r.minTokens), nil
+}
+
+// choicesAsked returns n, and bounds the sequences that a request makes.
+func (s *Server) choicesAsked(rt *route, r *request, p sample.Params) (int, error) {
+	n := int64(1)
+	if r.n != nil {
+		n = *r.n
+	}
+	switch {
+	case n < 1:
+		return 0, outOfRange("n", n)
+	case n > 1 && p.Greedy():
+		return 0, badRequest("n", "n is %d, but with temperature 0 all choices would be the same: raise the temperature or leave n out", n)
+	case r.bestOf != nil && *r.bestOf != n:
+		return 0, badRequest("best_of", "best_of is %d and n is %d: every choice that is generated is given back, so best_of must equal n or be left out",
+			*r.bestOf, n)
+	}
+	prompts := 1
+	if !rt.chat {
+		prompts = max(1, len(r.prompts))
+	}
+	switch most := s.cfg.MaxChoices; {
+	case prompts > most:
+		return 0, badRequest("prompt", "prompt holds %d prompts; one request may have %d choices in all: send several requests", prompts, most)
+	case n > int64(most/prompts):
+		return 0, badRequest("n", "n is %d, for each of %d prompts; one request may have %d choices in all: ask for fewer or send several requests", n, prompts, most)
+	}
+	return int(n), nil
+}
+
+// shown reads what a request wants to be told of tokens.
+func shown(rt *route, r *request) (output, error) {
+	o := output{special: r.showSpecial, includeStop: r.includeStop, asIDs: r.asTokenIDs, tokenIDs: r.tokenIDs,
+		echo: r.echo && !rt.chat, logprobs: r.logprobs != nil || r.chatLogprobs}
+	field, top := "logprobs", r.logprobs
+	if rt.chat {
+		field, top = "top_logprobs", r.topLogprobs
+	}
+	if top == nil {
+		return o, nil
+	}
+	switch {
+	case *top < 0 || *top > maxTopLogprobs:
+		return o, outOfRange(field, *top)
+	case *top > 0 && !o.logprobs:
+		return o, badRequest(field, "top_logprobs is %d, but logprobs is not true: set it, or leave top_logprobs out", *top)
+	}
+	o.top = int(*top)
+	return o, nil
 }
 
 func outOfRange(name string, value any) error {
 	return badRequest(name, "%s is %v; it must be %s", name, value, allowed(name))
 }
 
-// maxTokensAsked returns the output tokens asked for, 0 for none, and the field
-// that asked.
-func (s *Server) maxTokensAsked(rt *route, r *request) (int, string, error) {
-	field, value := "max_tokens", r.maxTokens
+// tokenLimit is how many tokens a request wants, and the field that said so.
+type tokenLimit struct {
+	tokens int // -1 when nothing said so
+	field  string
+}
+
+// maxTokensAsked returns the output tokens asked for. None is a request for
+// the prompt alone, which only echo gives a meaning.
+func (s *Server) maxTokensAsked(rt *route, r *request) (tokenLimit, error) {
+	l, value := tokenLimit{-1, "max_tokens"}, r.maxTokens
 	if rt.chat && r.maxCompletionTokens != nil {
-		field, value = "max_completion_tokens", r.maxCompletionTokens
+		l.field, value = "max_completion_tokens", r.maxCompletionTokens
 	}
 	switch {
 	case value == nil:
-		return 0, field, nil
-	case *value < 1:
-		return 0, field, outOfRange(field, *value)
+		return l, nil
+	case *value < 1 && (*value < 0 || rt.chat || !r.echo):
+		return l, outOfRange(l.field, *value)
 	case *value > int64(s.cfg.MaxModelLen):
-		return 0, field, badRequest(field, "%s is %d, but the model's context is %d tokens, prompt and output together: ask for fewer",
-			field, *value, s.cfg.MaxModelLen)
+		return l, badRequest(l.field, "%s is %d, but the model's context is %d tokens, prompt and output together: ask for fewer",
+			l.field, *value, s.cfg.MaxModelLen)
 	}
-	return int(*value), field, nil
+	l.tokens = int(*value)
+	return l, nil
 }
 
-// fit returns the output tokens of a prompt of n tokens: those that the named
-// field asked for, or, for 0, all that the context has left.
-func (s *Server) fit(n, asked int, field string) (int, error) {
-	room := s.cfg.MaxModelLen - n
-	switch {
+// fit returns the output tokens of an input: those that were asked for, or all
+// that the context has left. It is at least 1, for the engine's sake.
+func (s *Server) fit(i int, r *request, ids []int32, limit tokenLimit) (int, error) {
+	n, name := len(ids), "prompt"
+	if len(r.prompts) > 1 {
+		name = r.prompts[i].name
+	}
+	switch room := s.cfg.MaxModelLen - n; {
 	case room < 1:
-		return 0, badRequest("prompt", "the model's context is %d tokens, prompt and output together, but the prompt alone has %d: shorten it",
+		return 0, badRequest(name, "the model's context is %d tokens, prompt and output together, but the prompt alone has %d: shorten it",
 			s.cfg.MaxModelLen, n)
-	case asked > room:
-		return 0, badRequest(field, "the model's context is %d tokens, but the prompt has %d and %s asks for %d more (%d in all): shorten the prompt or lower %s",
-			s.cfg.MaxModelLen, n, field, asked, n+asked, field)
-	case asked > 0:
-		return asked, nil
+	case limit.tokens > room:
+		return 0, badRequest(limit.field, "the model's context is %d tokens, but the prompt has %d and %s asks for %d more (%d in all): shorten the prompt or lower %s",
+			s.cfg.MaxModelLen, n, limit.field, limit.tokens, n+limit.tokens, limit.field)
+	case limit.tokens < 0:
+		return room, nil
 	}
-	return room, nil
-}
-
-// encode returns a request's prompt ids, at least one, all of the vocabulary.
-func (s *Server) encode(rt *route, r *request) ([]int32, error) {
-	if rt.chat {
-		return s.encodeChat(r)
-	}
-	p := r.prompt
-	if p == nil || p.text == "" && len(p.ids) == 0 {
-		return nil, badRequest("prompt", "prompt is missing or empty: give a text or a list of token ids")
-	}
-	if len(p.ids) == 0 {
-		s.whenFree(p.text, func() { p.ids = s.cfg.Tokenizer.EncodePrompt(p.text) })
-	}
-	for i, id := range p.ids {
-		if id < 0 || int(id) >= s.cfg.Vocab {
-			return nil, badRequest("prompt", "prompt[%d] is token id %d; the model's ids are 0 to %d", i, id, s.cfg.Vocab-1)
-		}
-	}
-	if len(p.ids) == 0 {
-		return nil, badRequest("prompt", "prompt has no tokens")
-	}
-	return p.ids, nil
-}
-
-func (s *Server) encodeChat(r *request) ([]int32, error) {
-	if len(r.messages) == 0 {
-		return nil, badRequest("messages", "messages is missing or empty: give at least one message")
-	}
-	text, err := s.cfg.Tokenizer.Chat(r.messages, true)
-	if err != nil {
-		return nil, badRequest("messages", "the model's chat template refused the messages: %v", err)
-	}
-	var ids []int32
-	s.whenFree(text, func() { ids = s.cfg.Tokenizer.Encode(text, true) })
-	if len(ids) == 0 {
-		return nil, badRequest("messages", "the messages have no tokens")
-	}
-	return ids, nil
-}
-
-// largeText is more than any usual prompt has. A text of the body's largest
-// size takes the tokenizer seconds and some 250 MB when it is a single word.
-const largeText = 256 << 10 // bytes
-
-// whenFree runs encode, one at a time for large texts, so that a few clients
-// with absurd prompts take neither all the memory nor the engine's cores.
-func (s *Server) whenFree(text string, encode func()) {
-	if len(text) > largeText {
-		s.large <- struct{}{}
-		defer func() { <-s.large }()
-	}
-	encode()
+	return max(1, limit.tokens), nil
 }
 
 // newID returns an id that no other request has.
@@ -227,3 +277,6 @@ func randomSeed() uint64 {
 	_, _ = rand.Read(b[:])
 	return binary.LittleEndian.Uint64(b[:])
 }
+
+// finite tells a number from NaN and the infinities.
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

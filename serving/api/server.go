@@ -59,8 +59,8 @@ type Tokenizer interface {
 	Encode(text string, special bool) []int32
 	// Chat renders messages; an error is the caller's fault.
 	Chat(messages []tokenizer.Message, addGenerationPrompt bool) (string, error)
-	// Stream makes an incremental detokeniser.
-	Stream(skipSpecial bool) Detokenizer
+	// Stream makes an incremental detokeniser for what follows prompt.
+	Stream(prompt []int32, skipSpecial bool) Detokenizer
 	// EOS returns the ids that end a generation.
 	EOS() []int32
 	// Decode returns the text of ids, special tokens included unless skipped.
@@ -73,9 +73,11 @@ type Tokenizer interface {
 
 // Defaults stand in for sampling fields that a request leaves out.
 type Defaults struct {
-	Temperature float64 // 0 is greedy
-	TopP        float64
-	TopK        int // 0 keeps all
+	Temperature       float64 // 0 is greedy
+	TopP              float64
+	TopK              int     // 0 keeps all
+	MinP              float64 // 0 keeps all
+	RepetitionPenalty float64 // 0 and 1 change nothing
 }
 
 // Config is what a Server is made of.
@@ -87,6 +89,7 @@ type Config struct {
 	Vocab       int      // V: ids of a token-id prompt are below it
 	MaxModelLen int      // context: tokens of prompt and output together
 	Defaults    Defaults
+	MaxChoices  int           // of one request: prompts times n; 0 is DefaultMaxChoices
 	Fingerprint string        // system_fingerprint
 	Version     string        // of /version
 	MaxBody     int64         // bytes of a request body; 0 is DefaultMaxBody
@@ -101,6 +104,9 @@ const (
 	// DefaultMaxBody is far above the text of any context that fits a CPU
 	// (100 000 tokens are about half a megabyte).
 	DefaultMaxBody = 8 << 20
+	// DefaultMaxChoices is twice OpenAI's limit of n. Evaluation harnesses send
+	// batches of prompts; few send more than this at once.
+	DefaultMaxChoices = 256
 	// DefaultReadLimit lets 8 MiB through at 280 kB/s.
 	DefaultReadLimit = 30 * time.Second
 	// DefaultWriteLimit is the longest that one write may be stuck. Kernel
@@ -130,6 +136,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("api: Config needs a context of at least 2 tokens and a vocabulary")
 	case cfg.Defaults.TopP == 0:
 		return nil, errors.New("api: Config needs Defaults (temperature 1, top_p 1)")
+	}
+	if cfg.MaxChoices == 0 {
+		cfg.MaxChoices = DefaultMaxChoices
 	}
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = DefaultMaxBody

@@ -14,27 +14,36 @@ type events struct {
 	w     http.ResponseWriter
 	rc    *http.ResponseController
 	limit time.Duration // of one write
-	j     *job
-	tail  []byte // ,"system_fingerprint":"…"
-	head  []byte // data: {"id":…,"choices":[
-	buf   []byte // the event being built
-	begun bool   // the chat's role was sent
+	c     *choices
+	tail  []byte      // ,"system_fingerprint":"…"
+	head  []byte      // data: {"id":…,"choices":[
+	buf   []byte      // the event being built
+	begun bool        // the chat's roles were sent
+	logs  []*tokenLog // by choice
+	told  []bool      // by choice: its prompt's ids were sent; nil when nobody asked
 }
 
-func newEvents(w http.ResponseWriter, j *job, fingerprint string, limit time.Duration) *events {
-	e := &events{w: w, rc: http.NewResponseController(w), limit: limit, j: j}
+func (s *Server) newEvents(w http.ResponseWriter, c *choices) *events {
+	j := c.job
+	e := &events{w: w, rc: http.NewResponseController(w), limit: s.cfg.WriteLimit, c: c, logs: make([]*tokenLog, len(c.gens))}
+	for i := range e.logs {
+		e.logs[i] = s.newTokenLog(j)
+	}
+	if j.out.tokenIDs {
+		e.told = make([]bool, len(c.gens))
+	}
 	object := "text_completion"
 	if j.chat {
 		object = "chat.completion.chunk"
 	}
 	e.head = append(e.head, `data: {"id":`...)
-	e.head = appendString(e.head, j.req.ID)
+	e.head = appendString(e.head, j.id)
 	e.head = append(e.head, `,"object":"`+object+`","created":`...)
 	e.head = strconv.AppendInt(e.head, j.created, 10)
 	e.head = append(e.head, `,"model":`...)
 	e.head = appendString(e.head, j.model)
 	e.head = append(e.head, `,"choices":[`...)
-	e.tail = appendString([]byte(`,"system_fingerprint":`), fingerprint)
+	e.tail = appendString([]byte(`,"system_fingerprint":`), s.cfg.Fingerprint)
 	return e
 }
 
@@ -49,41 +58,107 @@ func (e *events) open() error {
 	return e.rc.Flush()
 }
 
-// piece sends the event of one token, and before the first one, in a chat, the
-// event with the role. tokens counts this one in.
-func (e *events) piece(p piece, tokens int) error {
-	if e.j.chat && !e.begun {
-		e.begun = true
-		e.buf = append(append(e.buf[:0], e.head...),
-			`{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]`...)
-		if err := e.end(e.j.continuousUsage, 0, false); err != nil {
+// roles sends the events that begin a chat: a role for each choice.
+func (e *events) roles() error {
+	e.begun = true
+	for i := range e.c.gens {
+		e.buf = append(append(e.buf[:0], e.head...), `{"index":`...)
+		e.buf = strconv.AppendInt(e.buf, int64(i), 10)
+		e.buf = append(e.buf, `,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]`...)
+		if e.told != nil {
+			e.buf = appendIDs(append(e.buf, `,"prompt_token_ids":`...), e.c.job.inputs[0].ids)
+		}
+		e.running(i, 0)
+		if err := e.end(false); err != nil {
 			return err
 		}
 	}
-	e.buf = append(e.buf[:0], e.head...)
-	if e.j.chat {
-		e.buf = append(e.buf, `{"index":0,"delta":{"content":`...)
+	return nil
+}
+
+// piece sends the event of one token, and before the first one, in a chat, the
+// events with the roles.
+func (e *events) piece(p piece) error {
+	j := e.c.job
+	if j.chat && !e.begun {
+		if err := e.roles(); err != nil {
+			return err
+		}
+	}
+	e.buf = append(append(e.buf[:0], e.head...), `{"index":`...)
+	e.buf = strconv.AppendInt(e.buf, int64(p.choice), 10)
+	if j.chat {
+		e.buf = append(e.buf, `,"delta":{"content":`...)
 		e.buf = appendString(e.buf, p.text)
 		e.buf = append(e.buf, '}')
 	} else {
-		e.buf = append(e.buf, `{"index":0,"text":`...)
+		e.buf = append(e.buf, `,"text":`...)
 		e.buf = appendString(e.buf, p.text)
 	}
-	e.buf = append(e.buf, `,"logprobs":null,"finish_reason":`...)
+	e.buf = append(e.buf, `,"logprobs":`...)
+	log := e.logs[p.choice]
+	if log != nil {
+		log.add(p)
+	}
+	e.buf = append(log.appendTo(e.buf), `,"finish_reason":`...)
 	e.buf = appendNullable(e.buf, string(p.finish))
-	if !e.j.chat || p.finish != "" { // a chat's events have it only at the end
-		e.buf = append(e.buf, `,"stop_reason":`...)
-		e.buf = appendNullable(e.buf, p.matched)
+	if !j.chat || p.finish != "" { // a chat's events have it only at the end
+		e.buf = appendStopReason(append(e.buf, `,"stop_reason":`...), p)
+	}
+	if e.told != nil {
+		e.ids(p)
 	}
 	e.buf = append(e.buf, `}]`...)
-	return e.end(e.j.continuousUsage, tokens, p.finish != "" && !e.j.includeUsage)
+	e.running(p.choice, p.count)
+	return e.end(e.c.over() && !j.includeUsage)
+}
+
+// ids appends the ids of a piece, and of the prompt to a completion's first.
+func (e *events) ids(p piece) {
+	if !e.c.job.chat {
+		e.buf = append(e.buf, `,"prompt_token_ids":`...)
+		if e.told[p.choice] {
+			e.buf = append(e.buf, "null"...)
+		} else {
+			e.told[p.choice] = true
+			e.buf = appendIDs(e.buf, e.c.job.seqs[p.choice].Prompt)
+		}
+	}
+	e.buf = append(e.buf, `,"token_ids":[`...)
+	if p.token.ID != noToken {
+		e.buf = strconv.AppendInt(e.buf, int64(p.token.ID), 10)
+	}
+	e.buf = append(e.buf, ']')
+}
+
+// running appends the usage of one choice so far, if it was asked for.
+func (e *events) running(choice, tokens int) {
+	if e.c.job.continuousUsage {
+		n := len(e.c.job.seqs[choice].Prompt)
+		e.usage(usage{PromptTokens: n, TotalTokens: n + tokens, CompletionTokens: tokens})
+	}
+}
+
+func (e *events) usage(u usage) {
+	e.buf = append(e.buf, `,"usage":{"prompt_tokens":`...)
+	e.buf = strconv.AppendInt(e.buf, int64(u.PromptTokens), 10)
+	e.buf = append(e.buf, `,"total_tokens":`...)
+	e.buf = strconv.AppendInt(e.buf, int64(u.TotalTokens), 10)
+	e.buf = append(e.buf, `,"completion_tokens":`...)
+	e.buf = strconv.AppendInt(e.buf, int64(u.CompletionTokens), 10)
+	if u.PromptDetails != nil {
+		e.buf = append(e.buf, `,"prompt_tokens_details":{"cached_tokens":`...)
+		e.buf = append(strconv.AppendInt(e.buf, int64(u.PromptDetails.CachedTokens), 10), '}')
+	}
+	e.buf = append(e.buf, '}')
 }
 
 // done sends the event with the usage, if it was asked for, and the end mark.
-func (e *events) done(tokens int) error {
-	if e.j.includeUsage {
+func (e *events) done() error {
+	if e.c.job.includeUsage {
 		e.buf = append(append(e.buf[:0], e.head...), ']')
-		if err := e.end(true, tokens, true); err != nil {
+		e.usage(e.c.usage())
+		if err := e.end(true); err != nil {
 			return err
 		}
 	}
@@ -104,18 +179,8 @@ func (e *events) mark() error {
 	return e.send()
 }
 
-// end closes the event after its choices and sends it.
-func (e *events) end(withUsage bool, tokens int, withFingerprint bool) error {
-	if withUsage {
-		u := e.j.usage(tokens)
-		e.buf = append(e.buf, `,"usage":{"prompt_tokens":`...)
-		e.buf = strconv.AppendInt(e.buf, int64(u.PromptTokens), 10)
-		e.buf = append(e.buf, `,"total_tokens":`...)
-		e.buf = strconv.AppendInt(e.buf, int64(u.TotalTokens), 10)
-		e.buf = append(e.buf, `,"completion_tokens":`...)
-		e.buf = strconv.AppendInt(e.buf, int64(u.CompletionTokens), 10)
-		e.buf = append(e.buf, '}')
-	}
+// end closes the event after its choices and usage, and sends it.
+func (e *events) end(withFingerprint bool) error {
 	if withFingerprint {
 		e.buf = append(e.buf, e.tail...)
 	}
@@ -135,6 +200,15 @@ func (e *events) send() error {
 
 // deadline gives the next write its time. Not every writer has one (tests).
 func (e *events) deadline() { _ = e.rc.SetWriteDeadline(time.Now().Add(e.limit)) }
+
+// appendStopReason appends what ended a choice: a stop string, a stop token of
+// the request's own, or null.
+func appendStopReason(b []byte, p piece) []byte {
+	if p.stopID {
+		return strconv.AppendInt(b, int64(p.token.ID), 10)
+	}
+	return appendNullable(b, p.matched)
+}
 
 // appendNullable appends a string, or null for "".
 func appendNullable(b []byte, s string) []byte {

@@ -123,7 +123,8 @@ func TestStream(t *testing.T) {
 				assert.Equal(t, tt.reason, got.finish)
 				assert.Equal(t, tt.stop, got.stop)
 				n := len(f.engine.last(t).Prompt)
-				assert.Equal(t, &usage{PromptTokens: n, TotalTokens: n + tt.count, CompletionTokens: tt.count}, got.usage)
+				assert.Equal(t, &usage{PromptTokens: n, TotalTokens: n + tt.count, CompletionTokens: tt.count,
+					PromptDetails: &promptDetails{}}, got.usage)
 
 				whole, err := http.Post(url, "application/json", strings.NewReader(body+"}"))
 				require.NoError(t, err)
@@ -356,11 +357,11 @@ func TestAppendString(t *testing.T) {
 
 // BenchmarkEvent is the cost of one token's event, without the network.
 func BenchmarkEvent(b *testing.B) {
-	j := &job{chat: true, model: "smol", created: 1, req: engine.Request{ID: "chatcmpl-0123456789abcdef"}}
-	e := newEvents(discard{}, j, "fp", time.Second)
+	j := &job{id: "chatcmpl-0123456789abcdef", chat: true, model: "smol", created: 1}
+	e := newFake("").server(b).newEvents(discard{}, &choices{job: j, gens: make([]*generation, 1), left: 1})
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := e.piece(piece{text: " token"}, 1); err != nil {
+		if err := e.piece(piece{text: " token", count: 1}); err != nil {
 			b.Fatal(err)
 		}
 	}
