@@ -9,11 +9,17 @@
 //     or the shards that an index lists), openGGUF, or newDummy.
 //  3. A folder's tensors are given as they lie in the mapped files.
 //  4. A GGUF file's metadata becomes the config.json it was converted from
-//     (ggufConfig), its tensors get their Transformers names (scheme), the row
-//     order that llama.cpp changed is restored and what it transposed is
-//     transposed back (restore); quantised types become float32.
+//     (ggufConfig; rope for the rotation's scaling), its tensors get their
+//     Transformers names (scheme), the row order that llama.cpp changed is
+//     restored, what it transposed is transposed back and what it joined is
+//     divided (restore); quantised types become float32.
 //  5. Dummy weights are drawn from a counter-based generator, tensor by tensor
 //     when they are asked for: the same for a seed and a name on every machine.
+//  6. Shapes gives any of them without data, for who wants to know how large a
+//     model is before it is loaded.
+//
+// Mapped files (package mapped) and dummy tensors are let go of while the rest
+// is loaded: what a checkpoint takes is bounded by a few of its largest tensors.
 //
 // Nothing is converted to the device's dtype here: the device does that when it
 // loads a tensor.

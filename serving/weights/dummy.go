@@ -56,14 +56,15 @@ const maxDummy = 1 << 36
 // that are no bias), zeros for biases, else normal with dummyStd. The same
 // seed, name and shape give the same bytes on every machine.
 func (d *dummy) Tensor(name string, shape ...int) (kernels.Tensor, error) {
+	t, err := d.describe(name, shape...)
+	if err != nil {
+		return t, err
+	}
 	n := 1
 	for _, s := range shape {
-		if s < 1 || n > maxDummy/s {
-			return kernels.Tensor{}, fmt.Errorf("dummy tensor %q cannot have shape %v", name, shape)
-		}
 		n *= s
 	}
-	t := kernels.Tensor{Name: name, Shape: shape, DType: kernels.BF16, Data: make([]byte, 2*n)}
+	t.Data = make([]byte, 2*n)
 	switch {
 	case strings.HasSuffix(name, ".bias"):
 	case len(shape) < 2:
@@ -80,6 +81,18 @@ func (d *dummy) Tensor(name string, shape ...int) (kernels.Tensor, error) {
 		parallel(n, 1<<14, func(from, to int) { numbers.draw(t.Data[2*from:2*to], key, uint64(from)) })
 	}
 	return t, nil
+}
+
+// describe is Tensor without the data.
+func (d *dummy) describe(name string, shape ...int) (kernels.Tensor, error) {
+	n := 1
+	for _, s := range shape {
+		if s < 1 || n > maxDummy/s {
+			return kernels.Tensor{}, fmt.Errorf("dummy tensor %q cannot have shape %v", name, shape)
+		}
+		n *= s
+	}
+	return kernels.Tensor{Name: name, Shape: shape, DType: kernels.BF16}, nil
 }
 
 // addsToResidual names the last matrix of attention and feed-forward.

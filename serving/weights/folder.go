@@ -181,6 +181,16 @@ func (f *folder) Has(name string) bool { return f.from[name] != nil }
 var dtypes = map[string]kernels.DType{"F32": kernels.F32, "F16": kernels.F16, "BF16": kernels.BF16}
 
 func (f *folder) Tensor(name string, shape ...int) (kernels.Tensor, error) {
+	t, err := f.describe(name, shape...)
+	if err == nil {
+		stored, _ := f.from[name].Tensor(name)
+		t.Data = stored.Data()
+	}
+	return t, err
+}
+
+// describe is Tensor without the data.
+func (f *folder) describe(name string, shape ...int) (kernels.Tensor, error) {
 	file := f.from[name]
 	if file == nil {
 		return kernels.Tensor{}, fmt.Errorf("%w: %q", ErrNoTensor, name)
@@ -193,7 +203,7 @@ func (f *folder) Tensor(name string, shape ...int) (kernels.Tensor, error) {
 	if err := sameShape(name, t.Shape, shape); err != nil {
 		return kernels.Tensor{}, err
 	}
-	return kernels.Tensor{Name: name, Shape: t.Shape, DType: dtype, Data: t.Data()}, nil
+	return kernels.Tensor{Name: name, Shape: t.Shape, DType: dtype}, nil
 }
 
 func (f *folder) Close() error {

@@ -3,6 +3,8 @@ package weights
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"servebench/kernels"
 	"servebench/serving/weights/gguf"
@@ -13,9 +15,18 @@ type ggufCheckpoint struct {
 	file   *gguf.File
 	conf   json.RawMessage
 	scheme *scheme           // nil for an architecture without one: names stay
-	names  map[string]string // the tensors' Transformers names to the file's
+	names  map[string]source // by the tensors' Transformers names
 	heads  map[string]int    // heads of the layer tensors whose rows llama.cpp reorders
 }
+
+// source is where a tensor's rows lie in the file.
+type source struct {
+	tensor string
+	rows   span // of a tensor that is several in Transformers; else zero
+}
+
+// span is rows [first, first+n).
+type span struct{ first, n int }
 
 func openGGUF(path string) (_ Checkpoint, err error) {
 	f, err := gguf.Open(path)
@@ -35,7 +46,7 @@ func openGGUF(path string) (_ Checkpoint, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &ggufCheckpoint{file: f, scheme: schemes[conf.modelType()], names: map[string]string{}}
+	c := &ggufCheckpoint{file: f, scheme: schemes[conf.modelType()], names: map[string]source{}}
 	if c.conf, err = json.Marshal(conf); err != nil {
 		return nil, err
 	}
@@ -46,15 +57,19 @@ func openGGUF(path string) (_ Checkpoint, err error) {
 // is refused: a model that uses it is not the one whose name it bears.
 func (c *ggufCheckpoint) rename(conf config) error {
 	for _, t := range c.file.Tensors() {
-		name := t.Name
-		if c.scheme != nil {
-			var ok bool
-			if name, ok = c.scheme.transformers(t.Name); !ok {
-				return fmt.Errorf("tensor %q is not known in the architecture %s", t.Name, conf.modelType())
-			}
+		if c.scheme == nil {
+			c.names[t.Name] = source{tensor: t.Name}
+			continue
 		}
-		if name != "" {
-			c.names[name] = t.Name
+		name, ok := c.scheme.transformers(t.Name)
+		switch {
+		case !ok:
+			return fmt.Errorf("tensor %q is not known in the architecture %s", t.Name, conf.modelType())
+		case name == "": // ignored
+		case strings.Contains(name, fusedQKV):
+			c.split(name, t.Name, conf)
+		default:
+			c.names[name] = source{tensor: t.Name}
 		}
 	}
 	if c.scheme == &llamaScheme {
@@ -63,45 +78,96 @@ func (c *ggufCheckpoint) rename(conf config) error {
 	return nil
 }
 
+// split gives the parts of a tensor that has queries, keys and values, one below
+// the other, their names.
+func (c *ggufCheckpoint) split(name, tensor string, conf config) {
+	head := conf.int("hidden_size") / max(conf.int("num_attention_heads"), 1)
+	at := 0
+	for _, part := range []struct {
+		name  string
+		heads int
+	}{
+		{"q_proj", conf.int("num_attention_heads")},
+		{"k_proj", conf.int("num_key_value_heads")}, {"v_proj", conf.int("num_key_value_heads")},
+	} {
+		n := part.heads * head
+		c.names[strings.Replace(name, fusedQKV, part.name, 1)] = source{tensor, span{at, n}}
+		at += n
+	}
+}
+
 func (c *ggufCheckpoint) Config() json.RawMessage { return c.conf }
 
-func (c *ggufCheckpoint) Has(name string) bool { return c.names[name] != "" }
+func (c *ggufCheckpoint) Has(name string) bool { return c.names[name].tensor != "" }
 
 func (c *ggufCheckpoint) Tensor(name string, shape ...int) (kernels.Tensor, error) {
-	t, ok := c.file.Tensor(c.names[name])
-	if !ok {
-		if c.scheme != nil {
-			return kernels.Tensor{}, fmt.Errorf("%w: %q (%q in GGUF)", ErrNoTensor, name, c.scheme.gguf(name))
-		}
-		return kernels.Tensor{}, fmt.Errorf("%w: %q", ErrNoTensor, name)
-	}
-	how := c.restoring(t.Name)
-	have := t.Shape
-	if how.transpose {
-		if len(have) != 2 {
-			return kernels.Tensor{}, fmt.Errorf("tensor %q (%s) has shape %v, want a matrix", name, t.Name, have)
-		}
-		have = []int{have[1], have[0]}
-	}
-	if err := sameShape(name, have, shape); err != nil {
-		return kernels.Tensor{}, fmt.Errorf("%w (%s in GGUF)", err, t.Name)
+	t, how, err := c.find(name, shape)
+	if err != nil {
+		return kernels.Tensor{}, err
 	}
 	data, dtype, err := how.restore(t)
 	if err != nil {
 		return kernels.Tensor{}, fmt.Errorf("tensor %q: %w", name, err)
 	}
-	return kernels.Tensor{Name: name, Shape: have, DType: dtype, Data: data}, nil
+	return kernels.Tensor{Name: name, Shape: shape, DType: dtype, Data: data}, nil
+}
+
+// describe is Tensor without the data.
+func (c *ggufCheckpoint) describe(name string, shape ...int) (kernels.Tensor, error) {
+	t, _, err := c.find(name, shape)
+	if err != nil {
+		return kernels.Tensor{}, err
+	}
+	dtype, plain := ggufDTypes[t.Type]
+	if !plain {
+		dtype = kernels.F32
+		if err := t.Dequantize(nil, 0, 0); err != nil {
+			return kernels.Tensor{}, fmt.Errorf("tensor %q: %w", name, err)
+		}
+	}
+	return kernels.Tensor{Name: name, Shape: shape, DType: dtype}, nil
+}
+
+// find finds a tensor, compares its shape with the one asked for and says how to
+// restore it.
+func (c *ggufCheckpoint) find(name string, shape []int) (gguf.Tensor, restoring, error) {
+	from := c.names[name]
+	t, ok := c.file.Tensor(from.tensor)
+	if !ok {
+		if c.scheme != nil {
+			return t, restoring{}, fmt.Errorf("%w: %q (%q in GGUF)", ErrNoTensor, name, c.scheme.gguf(name))
+		}
+		return t, restoring{}, fmt.Errorf("%w: %q", ErrNoTensor, name)
+	}
+	how := c.restoring(from)
+	have := slices.Clone(t.Shape)
+	switch {
+	case how.transpose && len(have) != 2:
+		return t, how, fmt.Errorf("tensor %q (%s) has shape %v, want a matrix", name, t.Name, have)
+	case how.transpose:
+		slices.Reverse(have)
+	case from.rows.n > 0:
+		if len(have) == 0 || have[0] < from.rows.first+from.rows.n {
+			return t, how, fmt.Errorf("tensor %q is rows %d to %d of %s, which has shape %v", name, from.rows.first, from.rows.first+from.rows.n, t.Name, have)
+		}
+		have[0] = from.rows.n
+	}
+	if err := sameShape(name, have, shape); err != nil {
+		return t, how, fmt.Errorf("%w (%s in GGUF)", err, t.Name)
+	}
+	return t, how, nil
 }
 
 // restoring says what was done to a tensor when it was converted.
-func (c *ggufCheckpoint) restoring(name string) restoring {
+func (c *ggufCheckpoint) restoring(from source) restoring {
 	if c.scheme == nil {
 		return restoring{}
 	}
-	layer, suffix := layerTensor(name)
+	layer, suffix := layerTensor(from.tensor)
 	return restoring{
 		heads:     c.heads[layer],
 		transpose: suffix == ".weight" && c.scheme.transposed[layer],
+		rows:      from.rows,
 	}
 }
 

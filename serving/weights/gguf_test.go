@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"servebench/kernels"
+	"servebench/serving/weights/gguf"
 	"servebench/serving/weights/gguf/gguftest"
 	"servebench/testdata"
 )
@@ -56,10 +59,24 @@ func TestGGUFConfig(t *testing.T) {
 				"rope_scaling":{"rope_type":"linear","factor":2,"original_max_position_embeddings":32}}`},
 		"old scaling": {embedding(llamaMeta().Set("llama.rope.scale_linear", float32(4))), `{` + plain + `,"rope_scaling":{"rope_type":"linear","factor":4}}`},
 		"no scaling":  {embedding(llamaMeta().Set("llama.rope.scale_linear", float32(1)).Set("llama.rope.scaling.type", "none")), `{` + plain + `}`},
-		"llama 3.1":   {embedding(llamaMeta().Tensor("rope_freqs.weight", 0, []int{2}, f32(1, 8))), `{` + plain + `,"rope_scaling":{"rope_type":"llama3"}}`},
-		"mistral":     {embedding(llamaMeta().Set("llama.attention.sliding_window", uint32(32))), `{` + strings.NewReplacer("Llama", "Mistral", `"llama"`, `"mistral"`).Replace(plain) + `,"sliding_window":32}`},
-		"mixtral":     {embedding(llamaMeta().Set("llama.expert_count", uint32(8))), `{` + strings.NewReplacer("Llama", "Mixtral", `"llama"`, `"mixtral"`).Replace(plain) + `}`},
-		"unknown":     {gguftest.New().Set("general.architecture", "mamba"), `{"model_type":"mamba"}`},
+		"llama 3.1":   {embedding(llamaMeta().Set("llama.rope.freq_base", float32(10000)).Tensor("rope_freqs.weight", 0, []int{2}, f32(1, 1))), `{` + plain + `}`},
+		"qwen2": {embedding(gguftest.New().Set("general.architecture", "qwen2").
+			Set("qwen2.block_count", uint32(1)).Set("qwen2.context_length", uint32(64)).
+			Set("qwen2.embedding_length", uint32(8)).Set("qwen2.feed_forward_length", uint32(16)).
+			Set("qwen2.attention.head_count", uint32(2)).Set("qwen2.attention.head_count_kv", uint32(1)).
+			Set("qwen2.attention.layer_norm_rms_epsilon", float32(1e-5))),
+			strings.NewReplacer("Llama", "Qwen2", `"llama"`, `"qwen2"`, `"attention_bias":false,"mlp_bias":false,`, "").Replace(`{` + plain + `}`)},
+		"phi": {embedding(gguftest.New().Set("general.architecture", "phi2").
+			Set("phi2.block_count", uint32(1)).Set("phi2.context_length", uint32(64)).
+			Set("phi2.embedding_length", uint32(160)).Set("phi2.feed_forward_length", uint32(16)).
+			Set("phi2.attention.head_count", uint32(2)).Set("phi2.attention.head_count_kv", uint32(2)).
+			Set("phi2.rope.dimension_count", uint32(32)).Set("phi2.attention.layer_norm_epsilon", float32(1e-5))),
+			`{"model_type":"phi","architectures":["PhiForCausalLM"],"hidden_act":"gelu_new","hidden_size":160,"intermediate_size":16,
+			"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":2,"max_position_embeddings":64,"layer_norm_eps":1e-5,
+			"vocab_size":5,"partial_rotary_factor":0.4,"rope_theta":10000,"tie_word_embeddings":true}`},
+		"mistral": {embedding(llamaMeta().Set("llama.attention.sliding_window", uint32(32))), `{` + strings.NewReplacer("Llama", "Mistral", `"llama"`, `"mistral"`).Replace(plain) + `,"sliding_window":32}`},
+		"mixtral": {embedding(llamaMeta().Set("llama.expert_count", uint32(8))), `{` + strings.NewReplacer("Llama", "Mixtral", `"llama"`, `"mixtral"`).Replace(plain) + `}`},
+		"unknown": {gguftest.New().Set("general.architecture", "mamba"), `{"model_type":"mamba"}`},
 		"gpt2": {gguftest.New().Set("general.architecture", "gpt2").Set("gpt2.block_count", uint32(3)).Set("gpt2.context_length", uint64(64)).
 			Set("gpt2.embedding_length", uint32(8)).Set("gpt2.feed_forward_length", uint32(32)).Set("gpt2.attention.head_count", uint32(2)).
 			Set("gpt2.attention.layer_norm_epsilon", float32(1e-5)).Set("gpt2.vocab_size", uint32(7)),
@@ -85,7 +102,12 @@ func TestGGUFFilesThatAreRefused(t *testing.T) {
 		"llama.rope.dimension_count 2 differs from the head width 4": llamaMeta().Set("llama.vocab_size", uint32(5)).Set("llama.rope.dimension_count", uint32(2)),
 		`tensor "blk.0.attn_q_norm.weight" is not known in the architecture llama`: llamaMeta().
 			Set("llama.vocab_size", uint32(5)).Tensor("blk.0.attn_q_norm.weight", 0, []int{4}, count(0, 4)),
-		"one of 3 parts": llamaMeta().Set("split.count", uint16(3)),
+		"llama.attention.value_length 2 differs":    llamaMeta().Set("llama.vocab_size", uint32(5)).Set("llama.attention.value_length", uint32(2)),
+		"llama.rope.scaling.attn_factor 1.5 has no": llamaMeta().Set("llama.vocab_size", uint32(5)).Set("llama.rope.scaling.attn_factor", float32(1.5)),
+		"are not those of Llama 3.1's rope scaling": llamaMeta().Set("llama.vocab_size", uint32(5)).Tensor("rope_freqs.weight", 0, []int{2}, f32(8, 1)),
+		"F32 of shape [3], want F32 of [2]":         llamaMeta().Set("llama.vocab_size", uint32(5)).Tensor("rope_freqs.weight", 0, []int{3}, f32(1, 1, 1)),
+		"phi2.rope.dimension_count is 9 of":         gguftest.New().Set("general.architecture", "phi2").Set("phi2.rope.dimension_count", uint32(9)),
+		"one of 3 parts":                            llamaMeta().Set("split.count", uint16(3)),
 	} {
 		path := b.Write(t)
 		_, err := Open(t.Context(), path, Options{})
@@ -134,6 +156,95 @@ func TestGGUFQuantisedRowsOfHeads(t *testing.T) {
 	assert.Equal(t, kernels.F32, x.DType)
 	for i, v := range floats(t, x) {
 		require.Equal(t, float32(i/32), v, "element %d", i)
+	}
+}
+
+// TestGGUFFusedRows: of one tensor of queries, keys and values each gets its rows.
+func TestGGUFFusedRows(t *testing.T) {
+	meta := func() *gguftest.Builder {
+		return gguftest.New().Set("general.architecture", "phi2").Set("phi2.block_count", uint32(1)).Set("phi2.context_length", uint32(4)).
+			Set("phi2.embedding_length", uint32(4)).Set("phi2.feed_forward_length", uint32(4)).Set("phi2.attention.head_count", uint32(2)).
+			Set("phi2.attention.head_count_kv", uint32(1)).Set("phi2.attention.layer_norm_epsilon", float32(1e-5)).Set("phi2.vocab_size", uint32(3))
+	}
+	var quantised []byte // Q8_0: eight rows of one block, each of ones scaled by 1
+	for range 8 {
+		quantised = append(binary.LittleEndian.AppendUint16(quantised, 0x3c00), bytes.Repeat([]byte{1}, 32)...)
+	}
+	const p = "model.layers.0.self_attn."
+	c := openBuilt(t, meta().Tensor("blk.0.attn_qkv.weight", 0, []int{8, 1}, count(0, 8)).Tensor("blk.0.attn_qkv.bias", 0, []int{8}, count(0, 8)))
+	for name, want := range map[string][]float32{"q_proj": {0, 1, 2, 3}, "k_proj": {4, 5}, "v_proj": {6, 7}} {
+		w, err := c.Tensor(p+name+".weight", len(want), 1)
+		require.NoError(t, err)
+		assert.Equal(t, want, floats(t, w), name)
+		b, err := c.Tensor(p+name+".bias", len(want))
+		require.NoError(t, err)
+		assert.Equal(t, want, floats(t, b), name)
+	}
+	c = openBuilt(t, meta().Tensor("blk.0.attn_qkv.weight", 8, []int{8, 32}, quantised).Tensor("blk.0.attn_qkv.bias", 8, []int{32}, quantised[:34]))
+	w, err := c.Tensor(p+"v_proj.weight", 2, 32)
+	require.NoError(t, err)
+	assert.Len(t, floats(t, w), 64)
+	b, err := c.Tensor(p+"v_proj.bias", 2)
+	require.NoError(t, err)
+	assert.Equal(t, []float32{1, 1}, floats(t, b))
+	c = openBuilt(t, meta().Tensor("blk.0.attn_qkv.weight", 0, []int{6, 1}, count(0, 6)).Tensor("blk.0.attn_qkv.bias", 0, nil, count(0, 1)))
+	_, err = c.Tensor(p+"v_proj.weight", 2, 1)
+	assert.ErrorContains(t, err, "is rows 6 to 8 of blk.0.attn_qkv.weight, which has shape [6 1]")
+	_, err = c.Tensor(p+"v_proj.bias", 2)
+	assert.ErrorContains(t, err, "which has shape []")
+}
+
+// TestLlama3Parameters: they come back from the factors that they result in, or
+// there is an error.
+func TestLlama3Parameters(t *testing.T) {
+	factors := func(p llama3Scaling, dims int, theta float64) []float32 {
+		var out []float32
+		for i := 0; i < dims; i += 2 {
+			// As llama.cpp's converter: frequencies in float32, then in float64.
+			wave := 2 * math.Pi / float64(1/float32(math.Pow(theta, float64(i)/float64(dims))))
+			switch {
+			case wave < p.original/p.high:
+				out = append(out, 1)
+			case wave > p.original/p.low:
+				out = append(out, float32(p.factor))
+			default:
+				smooth := (p.original/wave - p.low) / (p.high - p.low)
+				out = append(out, float32(1/((1-smooth)/p.factor+smooth)))
+			}
+		}
+		return out
+	}
+	find := func(x []float32, dims int, theta float64) (config, error) {
+		f, err := gguf.Open(gguftest.New().Tensor("rope_freqs.weight", 0, []int{len(x)}, f32(x...)).Write(t))
+		require.NoError(t, err)
+		defer f.Close()
+		return llama3(f.Tensors()[0], dims, theta)
+	}
+	for name, c := range map[string]struct {
+		llama3Scaling
+		dims  int
+		theta float64
+	}{
+		"Llama 3.1":        {llama3Scaling{8, 1, 4, 8192}, 128, 500000},
+		"Llama 3.2 1B":     {llama3Scaling{32, 1, 4, 8192}, 64, 500000},
+		"a small context":  {llama3Scaling{8, 1, 4, 64}, 64, 10000},
+		"another division": {llama3Scaling{2.5, 1, 2.25, 1000}, 128, 50000},
+	} {
+		x := factors(c.llama3Scaling, c.dims, c.theta)
+		got, err := find(x, c.dims, c.theta)
+		require.NoError(t, err, name)
+		assert.Equal(t, config{"rope_type": "llama3", "factor": c.factor, "low_freq_factor": c.low, "high_freq_factor": c.high,
+			"original_max_position_embeddings": int(c.original)}, got, name)
+		for _, i := range []int{0, len(x) / 2, len(x) - 1} {
+			wrong := slices.Clone(x)
+			wrong[i] *= 1.001
+			_, err = find(wrong, c.dims, c.theta)
+			assert.ErrorContains(t, err, "are not those of", "%s, factor %d", name, i)
+		}
+	}
+	for _, x := range [][]float32{{float32(math.NaN()), 1}, {1, float32(math.NaN())}, {0, 0}, {-8, 1}, {float32(math.Inf(1)), 1}, {2, 3}} {
+		_, err := find(x, 4, 10000)
+		assert.Error(t, err, "%v", x)
 	}
 }
 
@@ -279,9 +390,9 @@ func BenchmarkRestore(b *testing.B) {
 			defer c.Close()
 			g := c.(*ggufCheckpoint)
 			for b.Loop() {
-				for _, name := range g.names {
-					t, _ := g.file.Tensor(name)
-					_, _, err := g.restoring(name).restore(t)
+				for _, from := range g.names {
+					t, _ := g.file.Tensor(from.tensor)
+					_, _, err := g.restoring(from).restore(t)
 					require.NoError(b, err)
 				}
 			}

@@ -3,6 +3,7 @@ package weights
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"servebench/serving/weights/gguf"
 )
@@ -34,6 +35,10 @@ func ggufConfig(f *gguf.File) (config, error) {
 		r.gpt2()
 	case "llama":
 		r.llama()
+	case "qwen2":
+		r.decoder("qwen2", "Qwen2ForCausalLM")
+	case "phi2":
+		r.phi()
 	default:
 		return r.conf, nil
 	}
@@ -113,63 +118,68 @@ func (r *metadata) gpt2() {
 }
 
 func (r *metadata) llama() {
-	r.conf["architectures"] = []string{"LlamaForCausalLM"}
+	r.decoder("llama", "LlamaForCausalLM")
+	_, attnBias := r.file.Tensor("blk.0.attn_q.bias")
+	_, mlpBias := r.file.Tensor("blk.0.ffn_up.bias")
+	r.conf["attention_bias"], r.conf["mlp_bias"] = attnBias, mlpBias
+	r.relatives()
+}
+
+// decoder is what Llama and its relatives share.
+func (r *metadata) decoder(modelType, class string) {
+	r.conf["model_type"], r.conf["architectures"] = modelType, []string{class}
 	r.conf["hidden_act"] = "silu"
+	r.number("rms_norm_eps", "attention.layer_norm_rms_epsilon")
+	head := r.sizes()
+	if r.has("attention.key_length") {
+		head = r.count("head_dim", "attention.key_length")
+	}
+	r.conf["head_dim"] = head
+	if n, err := r.file.Uint(r.arch + "attention.value_length"); err == nil && n != uint64(head) {
+		r.fail(fmt.Errorf("%sattention.value_length %d differs from the keys' %d: not supported", r.arch, n, head))
+	}
+	if n, err := r.file.Uint(r.arch + "rope.dimension_count"); err == nil && n != uint64(head) && r.err == nil {
+		r.fail(fmt.Errorf("%srope.dimension_count %d differs from the head width %d: rotating part of a head is not supported", r.arch, n, head))
+	}
+	r.rope(head)
+}
+
+func (r *metadata) phi() {
+	r.conf["model_type"], r.conf["architectures"] = "phi", []string{"PhiForCausalLM"}
+	r.conf["hidden_act"] = "gelu_new"
+	r.number("layer_norm_eps", "attention.layer_norm_epsilon")
+	head := r.sizes()
+	dims := head
+	if r.has("rope.dimension_count") {
+		n, err := r.file.Uint(r.arch + "rope.dimension_count")
+		if err != nil || n > uint64(head) {
+			r.fail(errors.Join(err, fmt.Errorf("%srope.dimension_count is %d of a head width of %d", r.arch, n, head)))
+			return
+		}
+		dims = int(n)
+	}
+	// Transformers truncates the product with the head's width.
+	partial := float64(dims) / float64(max(head, 1))
+	if int(partial*float64(head)) < dims {
+		partial = math.Nextafter(partial, 2)
+	}
+	r.conf["partial_rotary_factor"] = partial
+	r.rope(dims)
+}
+
+// sizes copies the counts that rotary models share, and returns the width of a
+// head as far as it follows from them.
+func (r *metadata) sizes() (head int) {
 	width := r.count("hidden_size", "embedding_length")
 	r.count("intermediate_size", "feed_forward_length")
 	r.count("num_hidden_layers", "block_count")
 	r.count("max_position_embeddings", "context_length")
-	r.number("rms_norm_eps", "attention.layer_norm_rms_epsilon")
 	heads := r.count("num_attention_heads", "attention.head_count")
 	r.conf["num_key_value_heads"] = heads
 	if r.has("attention.head_count_kv") {
 		r.count("num_key_value_heads", "attention.head_count_kv")
 	}
-	head := width / max(heads, 1)
-	if r.has("attention.key_length") {
-		head = r.count("head_dim", "attention.key_length")
-	}
-	r.conf["head_dim"] = head
-	if n, err := r.file.Uint(r.arch + "rope.dimension_count"); err == nil && n != uint64(head) && r.err == nil {
-		r.fail(fmt.Errorf("%srope.dimension_count %d differs from the head width %d: rotating part of a head is not supported", r.arch, n, head))
-	}
-	_, attnBias := r.file.Tensor("blk.0.attn_q.bias")
-	_, mlpBias := r.file.Tensor("blk.0.ffn_up.bias")
-	r.conf["attention_bias"], r.conf["mlp_bias"] = attnBias, mlpBias
-	r.rope()
-	r.relatives()
-}
-
-// rope copies the rotation's base and scaling.
-func (r *metadata) rope() {
-	r.conf["rope_theta"] = float32(10000) // llama.cpp's default too
-	if r.has("rope.freq_base") {
-		r.number("rope_theta", "rope.freq_base")
-	}
-	scaling := config{}
-	if kind, err := r.file.String(r.arch + "rope.scaling.type"); err == nil && kind != "none" {
-		scaling["rope_type"] = kind
-	}
-	factor, err := r.file.Float(r.arch + "rope.scaling.factor")
-	if errors.Is(err, gguf.ErrNoKey) { // files from before rope.scaling
-		if factor, err = r.file.Float(r.arch + "rope.scale_linear"); err == nil && factor != 1 {
-			scaling["rope_type"] = "linear"
-		}
-	}
-	if err == nil {
-		scaling["factor"] = float32(factor)
-	}
-	if n, err := r.file.Uint(r.arch + "rope.scaling.original_context_length"); err == nil {
-		scaling["original_max_position_embeddings"] = n
-	}
-	// Llama 3.1's scaling is stored as the factors it results in; the
-	// parameters that give them are lost.
-	if _, ok := r.file.Tensor("rope_freqs.weight"); ok {
-		scaling["rope_type"] = "llama3"
-	}
-	if scaling["rope_type"] != nil {
-		r.conf["rope_scaling"] = scaling
-	}
+	return width / max(heads, 1)
 }
 
 // relatives names the models that llama.cpp files under llama but Transformers

@@ -17,6 +17,7 @@ type restoring struct {
 	// because llama.cpp rotates neighbours where Transformers rotates halves.
 	heads     int
 	transpose bool // [in, out] in Transformers
+	rows      span // the only rows that are wanted; n 0 is all. Not with the others
 }
 
 // ggufDTypes are the types that need no dequantising.
@@ -32,13 +33,17 @@ func (how restoring) restore(t gguf.Tensor) ([]byte, kernels.DType, error) {
 	if how.heads > 0 && rows%(2*how.heads) != 0 {
 		return nil, 0, fmt.Errorf("%d rows (%s in GGUF) are not %d heads of an even width", rows, t.Name, how.heads)
 	}
+	if how.rows.n == 0 {
+		how.rows.n = rows
+	}
 	var data []byte
 	dtype, plain := ggufDTypes[t.Type]
 	if plain {
-		data = t.Data()
+		size := cols * dtype.Size()
+		data = t.Data()[how.rows.first*size : (how.rows.first+how.rows.n)*size]
 	} else {
 		var err error
-		if data, err = dequantize(t); err != nil {
+		if data, err = dequantize(t, how.rows); err != nil {
 			return nil, 0, err
 		}
 		dtype = kernels.F32
@@ -52,16 +57,24 @@ func (how restoring) restore(t gguf.Tensor) ([]byte, kernels.DType, error) {
 	return data, dtype, nil
 }
 
-// dequantize returns a tensor as float32.
-func dequantize(t gguf.Tensor) ([]byte, error) {
-	rows, cols := t.Rows()
+// dequantize returns rows as float32; those of a vector are its elements.
+func dequantize(t gguf.Tensor, rows span) ([]byte, error) {
 	if err := t.Dequantize(nil, 0, 0); err != nil { // before the memory is taken
 		return nil, err
 	}
-	out := make([]byte, 4*rows*cols)
-	parallel(rows, 1+1<<16/cols, func(from, to int) {
-		_ = t.Dequantize(out[4*from*cols:4*to*cols], from, to-from) // the type is known by now
+	all, cols := t.Rows()
+	vector := len(t.Shape) == 1
+	want := rows
+	if vector { // quantised in blocks that rows may cut through
+		want = span{0, all}
+	}
+	out := make([]byte, 4*want.n*cols)
+	parallel(want.n, 1+1<<16/cols, func(from, to int) {
+		_ = t.Dequantize(out[4*from*cols:4*to*cols], want.first+from, to-from) // the type is known by now
 	})
+	if vector {
+		out = out[4*rows.first : 4*(rows.first+rows.n)]
+	}
 	return out, nil
 }
 

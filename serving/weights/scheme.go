@@ -16,7 +16,13 @@ type scheme struct {
 
 // schemes has the architectures by model_type. The names are those of
 // gguf-py's tensor_mapping.py in llama.cpp.
-var schemes = map[string]*scheme{"gpt2": &gpt2Scheme, "llama": &llamaScheme}
+var schemes = map[string]*scheme{
+	"gpt2": &gpt2Scheme, "llama": &llamaScheme, "mistral": &llamaScheme, "qwen2": &qwen2Scheme, "phi": &phiScheme,
+}
+
+// fusedQKV stands in a Transformers name for q_proj, k_proj and v_proj, of which
+// a GGUF file may have one tensor.
+const fusedQKV = "(q|k|v)_proj"
 
 var gpt2Scheme = scheme{
 	model: map[string]string{
@@ -43,6 +49,20 @@ var llamaScheme = scheme{
 	},
 	// ggufConfig tells of rope_freqs; attn_rot_embd repeats what rope_theta says.
 	ignored: map[string]bool{"rope_freqs": true, "attn_rot_embd": true},
+}
+
+// qwen2Scheme is Llama's, but rows stay in their order.
+var qwen2Scheme = llamaScheme
+
+// phiScheme: files of before 2024 have queries, keys and values in one tensor.
+var phiScheme = scheme{
+	model:  map[string]string{"token_embd": "model.embed_tokens", "output_norm": "model.final_layernorm", "output": "lm_head"},
+	prefix: "model.layers.",
+	layer: map[string]string{
+		"attn_norm": "input_layernorm", "attn_qkv": "self_attn." + fusedQKV,
+		"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+		"attn_output": "self_attn.dense", "ffn_up": "mlp.fc1", "ffn_down": "mlp.fc2",
+	},
 }
 
 // transformers returns the Transformers name of a GGUF tensor, "" for one that
