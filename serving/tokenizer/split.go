@@ -1,9 +1,18 @@
 package tokenizer
 
 import (
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
+
+// patterns are the regular expressions of a Split that are known, as the
+// published files spell them.
+var patterns = map[string]splitter{
+	`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`:                                          gpt2Split{},
+	`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`: llama3Split{digits: 3},
+	`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`:      llama3Split{digits: 1},
+}
 
 // splitter is one step of a pre-tokeniser. It divides a piece of text, and what
 // it yields is divided further by the steps after it; the last step's pieces
@@ -34,23 +43,92 @@ func (gpt2Split) next(s string) int {
 	if kind != space {
 		return run(s, start+size, kind)
 	}
-	// White space: the whole run at the end of s, else all but its last
-	// character, which goes with what follows (\s+(?!\S)); a run of one is
-	// taken as it is (\s+). A space before a non-space was dealt with above.
-	last := 0 // where the run's last character begins
-	i := 0
-	for i < len(s) {
-		kind, size := classAt(s, i)
+	return spaceRun(s).length(s) // a space before a non-space was dealt with above
+}
+
+// llama3Split divides as Llama 3's pattern does, which is that of OpenAI's
+// cl100k_base, and Qwen 2's, where every number character is on its own:
+//
+//	(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+type llama3Split struct{ digits int } // number characters in a word, at most
+
+func (p llama3Split) next(s string) int {
+	if s[0] == '\'' {
+		if n := foldedContraction(s); n > 0 {
+			return n
+		}
+	}
+	kind, size := classAt(s, 0)
+	switch kind {
+	case letter:
+		return run(s, size, letter)
+	case number:
+		for n := 1; n < p.digits && size < len(s); n++ {
+			k, more := classAt(s, size)
+			if k != number {
+				break
+			}
+			size += more
+		}
+		return size
+	}
+	if size < len(s) && s[0] != '\r' && s[0] != '\n' {
+		after, more := classAt(s, size)
+		if after == letter {
+			return run(s, size+more, letter)
+		}
+		if after == other && s[0] == ' ' {
+			return lineEnds(s, run(s, size+more, other))
+		}
+	}
+	if kind == other {
+		return lineEnds(s, run(s, size, other))
+	}
+	r := spaceRun(s)
+	if r.lines > 0 {
+		return r.lines // \s* gives back what follows the last line end
+	}
+	return r.length(s)
+}
+
+// lineEnds returns where the line ends from i on end ([\r\n]*).
+func lineEnds(s string, i int) int {
+	for i < len(s) && (s[i] == '\r' || s[i] == '\n') {
+		i++
+	}
+	return i
+}
+
+// whiteSpace is a run of white space that a text begins with.
+type whiteSpace struct {
+	end   int // of the run
+	last  int // where its last character begins
+	lines int // where its last line end ends; 0 for none
+}
+
+func spaceRun(s string) (w whiteSpace) {
+	for w.end < len(s) {
+		kind, size := classAt(s, w.end)
 		if kind != space {
 			break
 		}
-		last = i
-		i += size
+		w.last = w.end
+		w.end += size
+		if c := s[w.last]; c == '\r' || c == '\n' {
+			w.lines = w.end
+		}
 	}
-	if i < len(s) && last > 0 {
-		return last
+	return w
+}
+
+// length is how much of the run, at the beginning of s, is a word: all of it at
+// the end of s, else all but its last character, which goes with what follows
+// (\s+(?!\S)); a run of one is taken as it is (\s+).
+func (w whiteSpace) length(s string) int {
+	if w.end < len(s) && w.last > 0 {
+		return w.last
 	}
-	return i
+	return w.end
 }
 
 // contraction returns the length of the English contraction that s, which
@@ -70,6 +148,25 @@ func contraction(s string) int {
 		}
 	}
 	return 0
+}
+
+// foldedContraction is contraction in upper and lower case, of which the
+// folding of Unicode makes the long s (U+017F) one too.
+func foldedContraction(s string) int {
+	if n := contraction(s); n > 0 {
+		return n
+	}
+	if strings.HasPrefix(s[1:], "ſ") {
+		return 1 + len("ſ")
+	}
+	var lower [3]byte
+	n := copy(lower[:], s)
+	for i, b := range lower[:n] {
+		if b >= 'A' && b <= 'Z' {
+			lower[i] = b + 'a' - 'A'
+		}
+	}
+	return contraction(string(lower[:n]))
 }
 
 // digitSplit is the Digits pre-tokeniser: it parts numbers from what is between
