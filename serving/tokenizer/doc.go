@@ -6,7 +6,7 @@
 // # From a model to a Tokenizer
 //
 //  1. Open tells a folder from a GGUF file.
-//  2. FromJSON (folder.go) reads a folder. parseJSON (json.go) takes the model,
+//  2. FromFolder (folder.go) reads a folder. parseJSON (json.go) takes the model,
 //     the pre-tokeniser and the post-processor out of tokenizer.json and refuses
 //     by name what it lacks; the files beside it say which tokens have a role,
 //     which end a generation, and what the chat template is.

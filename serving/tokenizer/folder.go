@@ -16,15 +16,15 @@ import (
 // tokenizer.json (Gemma's) has 34 MB.
 const maxFile = 256 << 20
 
-// Open reads the tokenizer of a model on disk: a folder with a tokenizer.json
-// (see FromJSON), or a .gguf file (see FromGGUF).
+// Open reads the tokenizer of a model on disk: a folder with a tokenizer.json or
+// a tokenizer.model (see FromFolder), or a .gguf file (see FromGGUF).
 func Open(path string) (*Tokenizer, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if info.IsDir() {
-		return FromJSON(path)
+		return FromFolder(path)
 	}
 	return openGGUF(path)
 }
@@ -42,20 +42,16 @@ func OpenOrDummy(path string, vocab int) (*Tokenizer, error) {
 	return Dummy(vocab)
 }
 
-// FromJSON reads a model folder: tokenizer.json, and where they are present
-// tokenizer_config.json, special_tokens_map.json, generation_config.json,
-// config.json and chat_template.jinja. An error names the file at fault; it
-// wraps fs.ErrNotExist when there is no tokenizer.json, ErrUnsupported when it
-// is of a kind that this package lacks.
-func FromJSON(dir string) (*Tokenizer, error) {
-	path := filepath.Join(dir, "tokenizer.json")
-	data, err := readFile(path)
+// FromFolder reads a model folder: tokenizer.json or, where there is none,
+// tokenizer.model, as Transformers does; and where they are present
+// tokenizer_config.json, special_tokens_map.json, added_tokens.json,
+// generation_config.json, config.json and chat_template.jinja. An error names the
+// file at fault; it wraps fs.ErrNotExist when there is neither of the first two,
+// ErrUnsupported when it is of a kind that this package lacks.
+func FromFolder(dir string) (*Tokenizer, error) {
+	v, err := readVocabulary(dir)
 	if err != nil {
 		return nil, err
-	}
-	v, err := parseJSON(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if err := v.readFolder(dir); err != nil {
 		return nil, err
@@ -65,6 +61,29 @@ func FromJSON(dir string) (*Tokenizer, error) {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	return t, nil
+}
+
+// readVocabulary reads a folder's tokenizer.json, else its tokenizer.model.
+func readVocabulary(dir string) (*vocabulary, error) {
+	for _, file := range []struct {
+		name  string
+		parse func([]byte) (*vocabulary, error)
+	}{{"tokenizer.json", parseJSON}, {"tokenizer.model", parseModel}} {
+		path := filepath.Join(dir, file.name)
+		data, err := readFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		v, err := file.parse(data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		return v, nil
+	}
+	return nil, fmt.Errorf("%s has neither a tokenizer.json nor a tokenizer.model: %w", dir, fs.ErrNotExist)
 }
 
 // readFile reads a file of at most maxFile bytes.
@@ -103,7 +122,7 @@ func readOptional(dir, name string, to any) error {
 // tokenNames are the special tokens that a configuration gives a role.
 var tokenNames = []string{"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"}
 
-// readFolder reads the files beside a tokenizer.json.
+// readFolder reads the files beside a tokenizer.json or tokenizer.model.
 func (v *vocabulary) readFolder(dir string) error {
 	var config, special map[string]json.RawMessage
 	if err := readOptional(dir, "tokenizer_config.json", &config); err != nil {
@@ -113,7 +132,8 @@ func (v *vocabulary) readFolder(dir string) error {
 		return err
 	}
 	var generation, model struct {
-		EOS idList `json:"eos_token_id"`
+		EOS       idList `json:"eos_token_id"`
+		ModelType string `json:"model_type"`
 	}
 	if err := readOptional(dir, "generation_config.json", &generation); err != nil {
 		return err
@@ -121,7 +141,9 @@ func (v *vocabulary) readFolder(dir string) error {
 	if err := readOptional(dir, "config.json", &model); err != nil {
 		return err
 	}
-	v.names = map[string]string{}
+	if v.names == nil {
+		v.names = map[string]string{}
+	}
 	for _, name := range tokenNames {
 		for _, file := range []map[string]json.RawMessage{special, config} {
 			if text := tokenText(file[name]); text != "" {
@@ -129,7 +151,17 @@ func (v *vocabulary) readFolder(dir string) error {
 			}
 		}
 	}
+	var class classConfig
+	if err := readOptional(dir, "tokenizer_config.json", &class); err != nil {
+		return err
+	}
+	if err := v.readClass(dir, class, model.ModelType); err != nil {
+		return err
+	}
 	v.promote()
+	if err := v.putAround(class); err != nil {
+		return err
+	}
 	// As in vLLM: the tokenizer's own, and the generation configuration's, which
 	// Transformers derives from config.json where there is none.
 	v.eos = generation.EOS

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"servebench/serving/weights/gguf"
 )
@@ -23,6 +24,11 @@ const (
 	keyAddBOS   = "tokenizer.ggml.add_bos_token"
 	keyAddEOS   = "tokenizer.ggml.add_eos_token"
 	keyTemplate = "tokenizer.chat_template"
+
+	keyScores      = "tokenizer.ggml.scores" // these are for SentencePiece's kind
+	keySpacePrefix = "tokenizer.ggml.add_space_prefix"
+	keyExtraSpaces = "tokenizer.ggml.remove_extra_whitespaces"
+	keyCharsmap    = "tokenizer.ggml.precompiled_charsmap"
 )
 
 // Token types of tokenizer.ggml.token_type that the text is searched for.
@@ -53,34 +59,26 @@ func openGGUF(path string) (*Tokenizer, error) {
 }
 
 // FromGGUF reads the tokenizer in a GGUF file's metadata, which must be a
-// byte-level BPE (tokenizer.ggml.model "gpt2"). It keeps nothing of the file.
-// ErrUnsupported for another kind.
+// byte-level BPE (tokenizer.ggml.model "gpt2") or SentencePiece's ("llama"). It
+// keeps nothing of the file. ErrUnsupported for another kind.
 func FromGGUF(f *gguf.File) (*Tokenizer, error) {
 	model, err := f.String(keyModel)
 	if err != nil {
 		return nil, err
 	}
-	if model != "gpt2" {
-		return nil, unsupported(keyModel, model, "gpt2")
-	}
 	v := &vocabulary{}
-	if v.steps, err = ggufSplits(f); err != nil {
-		return nil, err
-	}
 	if v.tokens, err = f.Strings(keyTokens); err != nil {
 		return nil, err
 	}
-	merges, err := f.Strings(keyMerges)
+	switch model {
+	case "gpt2":
+		err = v.readGGUFMerges(f)
+	case "llama":
+		err = v.readGGUFPieces(f)
+	default:
+		err = unsupported(keyModel, model, "gpt2", "llama")
+	}
 	if err != nil {
-		return nil, err
-	}
-	v.merges = make([][2]string, len(merges))
-	for i, m := range merges {
-		if v.merges[i], err = splitMerge(m); err != nil {
-			return nil, fmt.Errorf("%s: %w", keyMerges, err)
-		}
-	}
-	if err := v.readTypes(f); err != nil {
 		return nil, err
 	}
 	if err := v.readRoles(f); err != nil {
@@ -91,6 +89,69 @@ func FromGGUF(f *gguf.File) (*Tokenizer, error) {
 		return nil, err
 	}
 	return v.tokenizer()
+}
+
+// readGGUFMerges reads a byte-level BPE.
+func (v *vocabulary) readGGUFMerges(f *gguf.File) (err error) {
+	if v.steps, err = ggufSplits(f); err != nil {
+		return err
+	}
+	merges, err := f.Strings(keyMerges)
+	if err != nil {
+		return err
+	}
+	v.merges = make([][2]string, len(merges))
+	for i, m := range merges {
+		if v.merges[i], err = splitMerge(m); err != nil {
+			return fmt.Errorf("%s: %w", keyMerges, err)
+		}
+	}
+	return v.readTypes(f)
+}
+
+// readGGUFPieces reads a SentencePiece BPE. As in llama.cpp a prompt begins with
+// the beginning-of-sequence token, and every part of a text with a space, where
+// the file does not say otherwise.
+func (v *vocabulary) readGGUFPieces(f *gguf.File) (err error) {
+	if charsmap, err := f.Ints(keyCharsmap); err == nil && len(charsmap) > 0 {
+		return unsupported(keyCharsmap, "a map of characters", "none")
+	}
+	if v.scores, err = f.Floats(keyScores); err != nil {
+		return err
+	}
+	if v.kinds, err = f.Ints(keyTypes); err != nil {
+		return err
+	}
+	if len(v.scores) != len(v.tokens) || len(v.kinds) != len(v.tokens) {
+		return fmt.Errorf("%s has %d elements, %s %d, %s %d: they must be as many",
+			keyTokens, len(v.tokens), keyScores, len(v.scores), keyTypes, len(v.kinds))
+	}
+	v.decoder, v.fuse, v.addBOS = decodePieces, true, true
+	v.byteFallback = slices.Contains(v.kinds, pieceByte)
+	user, err := v.readKinds()
+	if err != nil {
+		return err
+	}
+	v.added = append(v.added, user...) // llama.cpp looks for them in the text as it is
+	v.pieces = &pieces{prefix: prefixAlways}
+	prefix, err := ggufBool(f, keySpacePrefix, true)
+	if err != nil {
+		return err
+	}
+	if v.strip = prefix; !prefix {
+		v.pieces.prefix = prefixNever
+	}
+	v.pieces.squeeze, err = ggufBool(f, keyExtraSpaces, false)
+	return err
+}
+
+// ggufBool returns a boolean of the metadata, or what it is where the file has none.
+func ggufBool(f *gguf.File, key string, otherwise bool) (bool, error) {
+	b, err := f.Bool(key)
+	if errors.Is(err, gguf.ErrNoKey) {
+		return otherwise, nil
+	}
+	return b, err
 }
 
 // ggufSplits returns the pre-tokeniser that tokenizer.ggml.pre names. Files from
@@ -163,13 +224,13 @@ func (v *vocabulary) readRoles(f *gguf.File) error {
 		roles[r.key] = n
 	}
 	v.eos = []int64{roles[keyEOS], roles[keyEOT], roles[keyEOM]}
-	around := func(flag, role string, ids *[]int32) error {
-		add, err := f.Bool(flag)
-		if errors.Is(err, gguf.ErrNoKey) || err == nil && !add {
-			return nil
-		}
-		if err != nil {
+	around := func(flag, role string, otherwise bool, ids *[]int32) error {
+		add, err := ggufBool(f, flag, otherwise)
+		if err != nil || !add {
 			return err
+		}
+		if _, err := f.Bool(flag); roles[role] < 0 && err != nil {
+			return nil // neither the flag nor the token is there
 		}
 		if roles[role] < 0 {
 			return fmt.Errorf("%s is set, but there is no %s", flag, role)
@@ -177,8 +238,8 @@ func (v *vocabulary) readRoles(f *gguf.File) error {
 		*ids = []int32{int32(roles[role])}
 		return nil
 	}
-	if err := around(keyAddBOS, keyBOS, &v.prefix); err != nil {
+	if err := around(keyAddBOS, keyBOS, v.addBOS, &v.prefix); err != nil {
 		return err
 	}
-	return around(keyAddEOS, keyEOS, &v.suffix)
+	return around(keyAddEOS, keyEOS, false, &v.suffix)
 }

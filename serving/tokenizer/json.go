@@ -21,16 +21,25 @@ type tokenizerJSON struct {
 // component is a normaliser, pre-tokeniser, post-processor or decoder; each
 // type has some of the fields.
 type component struct {
-	Type             string                 `json:"type"`
-	AddPrefixSpace   bool                   `json:"add_prefix_space"`  // ByteLevel
-	UseRegex         *bool                  `json:"use_regex"`         // ByteLevel; absent is true
-	IndividualDigits bool                   `json:"individual_digits"` // Digits
-	Pattern          struct{ Regex string } `json:"pattern"`           // Split
-	Behavior         string                 `json:"behavior"`          // Split
-	Invert           bool                   `json:"invert"`            // Split
-	PreTokenizers    []*component           `json:"pretokenizers"`     // Sequence
-	Processors       []*component           `json:"processors"`        // Sequence
-	Single           []templatePiece        `json:"single"`            // TemplateProcessing
+	Type             string                         `json:"type"`
+	AddPrefixSpace   *bool                          `json:"add_prefix_space"`  // ByteLevel; Metaspace in old files
+	Replacement      string                         `json:"replacement"`       // Metaspace
+	PrependScheme    *string                        `json:"prepend_scheme"`    // Metaspace
+	Split            *bool                          `json:"split"`             // Metaspace; absent is true
+	Prepend          string                         `json:"prepend"`           // Prepend
+	Content          string                         `json:"content"`           // Replace, Strip
+	Start            int                            `json:"start"`             // Strip
+	Stop             int                            `json:"stop"`              // Strip
+	Normalizers      []*component                   `json:"normalizers"`       // Sequence
+	Decoders         []*component                   `json:"decoders"`          // Sequence
+	UseRegex         *bool                          `json:"use_regex"`         // ByteLevel; absent is true
+	IndividualDigits bool                           `json:"individual_digits"` // Digits
+	Pattern          struct{ Regex, String string } `json:"pattern"`           // Split, Replace
+	Behavior         string                         `json:"behavior"`          // Split
+	Invert           bool                           `json:"invert"`            // Split
+	PreTokenizers    []*component                   `json:"pretokenizers"`     // Sequence
+	Processors       []*component                   `json:"processors"`        // Sequence
+	Single           []templatePiece                `json:"single"`            // TemplateProcessing
 	SpecialTokens    map[string]struct {
 		IDs []int64 `json:"ids"`
 	} `json:"special_tokens"` // TemplateProcessing
@@ -98,23 +107,36 @@ func parseJSON(data []byte) (*vocabulary, error) {
 	if err := v.readModel(file.Model, file.AddedTokens); err != nil {
 		return nil, err
 	}
-	if n := file.Normalizer; n != nil {
-		return nil, unsupported("normalizer", n.Type, "none")
-	}
-	if file.PreTokenizer == nil {
-		return nil, unsupported("pre_tokenizer", "null", supportedSplits...)
-	}
-	if err := v.readSplits(file.PreTokenizer); err != nil {
+	if err := v.readNormalizer(file.Normalizer); err != nil {
 		return nil, err
 	}
-	if d := file.Decoder; d == nil || d.Type != "ByteLevel" {
+	read := v.readByteLevel
+	if file.isPieces() {
+		read = v.readPieces
+	}
+	if err := read(&file); err != nil {
+		return nil, err
+	}
+	v.noPostProcessor = file.PostProcessor == nil
+	return v, v.readPostProcessor(file.PostProcessor)
+}
+
+// readByteLevel reads what turns text into words of bytes and back.
+func (v *vocabulary) readByteLevel(f *tokenizerJSON) error {
+	if v.byteFallback {
+		return unsupported("BPE option", "byte_fallback with byte-level BPE", "with SentencePiece's kind")
+	}
+	if err := v.readSplits(f.PreTokenizer); err != nil {
+		return err
+	}
+	if d := f.Decoder; d == nil || d.Type != "ByteLevel" {
 		name := "null"
 		if d != nil {
 			name = d.Type
 		}
-		return nil, unsupported("decoder", name, "ByteLevel")
+		return unsupported("decoder", name, "ByteLevel")
 	}
-	return v, v.readPostProcessor(file.PostProcessor)
+	return nil
 }
 
 // readModel reads the model, and puts it and the added tokens into one list by id.
@@ -140,10 +162,9 @@ func (v *vocabulary) readModel(raw json.RawMessage, added []addedToken) error {
 		return unsupported("BPE option", "continuing_subword_prefix", "none")
 	case m.Suffix != "":
 		return unsupported("BPE option", "end_of_word_suffix", "none")
-	case m.ByteFallback:
-		return unsupported("BPE option", "byte_fallback", "byte-level BPE")
 	}
 	v.unknown, v.fuse, v.whole, v.added = m.UnkToken, m.FuseUnk, m.IgnoreMerges, added
+	v.byteFallback = m.ByteFallback
 	v.merges = make([][2]string, len(m.Merges))
 	for i, merge := range m.Merges {
 		v.merges[i] = merge
@@ -157,12 +178,14 @@ func (v *vocabulary) readModel(raw json.RawMessage, added []addedToken) error {
 func (v *vocabulary) number(vocab map[string]int64) error {
 	total := len(vocab)
 	added := make(map[string]bool, len(v.added))
+	v.beyond = map[string]bool{}
 	for _, a := range v.added {
 		id, known := vocab[a.Content]
 		if known && id != a.ID {
 			return fmt.Errorf("added token %q has id %d, and %d in the model's vocabulary", a.Content, a.ID, id)
 		}
 		if !known {
+			v.beyond[a.Content] = true
 			total++
 		}
 		if added[a.Content] {
@@ -216,7 +239,7 @@ func (v *vocabulary) readSplits(c *component) error {
 		case p == nil:
 			return unsupported("pre_tokenizer", "null in a Sequence", supportedSplits...)
 		case p.Type == "ByteLevel" && last:
-			v.prefixSpace = p.AddPrefixSpace
+			v.prefixSpace = p.AddPrefixSpace != nil && *p.AddPrefixSpace
 			if p.UseRegex == nil || *p.UseRegex {
 				v.steps = append(v.steps, gpt2Split{})
 			} else {

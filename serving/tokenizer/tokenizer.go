@@ -8,15 +8,20 @@ import (
 // use by many goroutines at once.
 type Tokenizer struct {
 	bpe         bpe
+	pieces      *pieces // in place of bpe and steps, for SentencePiece's vocabularies
+	normalizers []normalizer
 	added       *addedSet  // looked for in the text as it is
 	normalized  *addedSet  // looked for in normalised text
 	steps       []splitter // each divides what the one before yields
 	prefixSpace bool       // words are given a leading space where they have none
 	prefix      []int32    // what a prompt begins with
 	suffix      []int32    // and ends with
-	text        []string   // the bytes of each id
-	spellings   []string   // each id as the vocabulary writes it
-	special     []bool     // ids that Decode can leave out
+	decoder     decoder
+	strip       bool     // see decoder
+	text        []string // the bytes of each id
+	isByte      []bool   // for decodePieces: ids that are one byte of a character
+	spellings   []string // each id as the vocabulary writes it
+	special     []bool   // ids that Decode can leave out
 	eos         []int32
 	names       map[string]string // bos_token and its like, by name, for chat templates
 	chat        *chatTemplate
@@ -38,8 +43,13 @@ func (t *Tokenizer) Encode(text string, special bool) []int32 {
 	ids := make([]int32, 0, len(text)/3+8)
 	token := func(id int32) { ids = append(ids, id) }
 	words := func(s string) { ids = t.encodeWords(ids, s, t.steps) }
+	if t.pieces != nil {
+		first := true
+		token = func(id int32) { ids, first = append(ids, id), false }
+		words = func(s string) { ids, first = t.pieces.encode(ids, s, first), false }
+	}
 	t.added.split(text, special, func(s string) {
-		t.normalized.split(s, special, words, token)
+		t.normalized.split(t.normalize(s), special, words, token)
 	}, token)
 	return ids
 }
@@ -71,16 +81,6 @@ func (t *Tokenizer) EncodePrompt(text string) []int32 {
 	return slices.Concat(t.prefix, ids, t.suffix)
 }
 
-// Decode returns the text of ids; with skipSpecial, special tokens are left out.
-// Bytes that are no UTF-8 become U+FFFD. Ids that the vocabulary lacks are left out.
-func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
-	var b []byte
-	for _, id := range ids {
-		b = append(b, t.bytesOf(id, skipSpecial)...)
-	}
-	return validText(string(b))
-}
-
 // Bytes returns the bytes that id stands for, wherever in a text: half a
 // character, where a token is that. "" for an id that the vocabulary lacks.
 func (t *Tokenizer) Bytes(id int32) string { return t.bytesOf(id, false) }
@@ -92,42 +92,4 @@ func (t *Tokenizer) Spelling(id int32) string {
 		return ""
 	}
 	return t.spellings[id]
-}
-
-// bytesOf returns the bytes an id stands for, "" for one to be left out.
-func (t *Tokenizer) bytesOf(id int32, skipSpecial bool) string {
-	if id < 0 || int(id) >= len(t.text) || skipSpecial && t.special[id] {
-		return ""
-	}
-	return t.text[id]
-}
-
-// Stream turns ids into text one by one. It never returns half a UTF-8
-// character: the pieces and Flush, joined, are Decode of all ids.
-type Stream struct {
-	t           *Tokenizer
-	skipSpecial bool
-	held        []byte // the beginning of a character
-}
-
-// Stream returns a new incremental detokeniser.
-func (t *Tokenizer) Stream(skipSpecial bool) *Stream {
-	return &Stream{t: t, skipSpecial: skipSpecial}
-}
-
-// Push returns the text that id completes, "" where a character is still incomplete.
-func (s *Stream) Push(id int32) string {
-	s.held = append(s.held, s.t.bytesOf(id, s.skipSpecial)...)
-	text, used := appendValid(nil, s.held)
-	s.held = append(s.held[:0], s.held[used:]...)
-	return string(text)
-}
-
-// Flush returns what is left at the end: U+FFFD for an incomplete character, else "".
-func (s *Stream) Flush() string {
-	if len(s.held) == 0 {
-		return ""
-	}
-	s.held = s.held[:0]
-	return replacement
 }

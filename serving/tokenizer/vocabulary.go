@@ -15,13 +15,25 @@ type vocabulary struct {
 	fuse    bool   // a run of unknown bytes is one unknown token
 	whole   bool   // a word in the vocabulary needs no merges to it (ignore_merges)
 
-	steps       []splitter
-	prefixSpace bool
-	prefix      []int32
-	suffix      []int32
-	eos         []int64           // those beyond the vocabulary mean nothing and are dropped
-	names       map[string]string // bos_token and its like
-	template    string            // chat template's source; "" for none
+	// For a vocabulary of pieces, else nil: settings, of which learnPieces fills in the tables.
+	pieces       *pieces
+	byteFallback bool            // characters that are no piece are written in tokens of bytes
+	beyond       map[string]bool // added tokens that the model lacks
+	scores       []float64       // of each piece: merges follow from them; nil where there are merges
+	kinds        []pieceKind     // with scores
+	decoder      decoder
+	strip        bool
+
+	normalizers     []normalizer
+	steps           []splitter
+	prefixSpace     bool
+	addBOS          bool // where a GGUF file does not say
+	noPostProcessor bool // nothing says what is put around a prompt
+	prefix          []int32
+	suffix          []int32
+	eos             []int64           // those beyond the vocabulary mean nothing and are dropped
+	names           map[string]string // bos_token and its like
+	template        string            // chat template's source; "" for none
 }
 
 // tokenizer checks the vocabulary and makes a Tokenizer of it.
@@ -37,6 +49,9 @@ func (v *vocabulary) tokenizer() (*Tokenizer, error) {
 		ids[spelling] = int32(i)
 	}
 	t := &Tokenizer{
+		normalizers: v.normalizers,
+		decoder:     v.decoder,
+		strip:       v.strip,
 		steps:       v.steps,
 		prefixSpace: v.prefixSpace,
 		prefix:      v.prefix,
@@ -55,7 +70,11 @@ func (v *vocabulary) tokenizer() (*Tokenizer, error) {
 	if err := t.addTokens(v.added); err != nil {
 		return nil, err
 	}
-	if err := t.learn(v, ids); err != nil {
+	learn := t.learn
+	if v.pieces != nil {
+		learn = t.learnPieces
+	}
+	if err := learn(v, ids); err != nil {
 		return nil, err
 	}
 	// A template that cannot be used leaves the model usable without it.
@@ -70,6 +89,7 @@ func (t *Tokenizer) addTokens(added []addedToken) (err error) {
 	for _, a := range added {
 		t.special[a.ID] = t.special[a.ID] || a.Special
 		if a.Normalized {
+			a.Content = t.normalize(a.Content)
 			normalized = append(normalized, a)
 		} else {
 			asIs = append(asIs, a)
@@ -110,16 +130,25 @@ func (t *Tokenizer) learn(v *vocabulary, ids map[string]int32) error {
 		}
 	}
 	for rank, m := range v.merges {
-		left, okLeft := ids[m[0]]
-		right, okRight := ids[m[1]]
-		into, okInto := ids[m[0]+m[1]]
-		if !okLeft || !okRight || !okInto {
-			return fmt.Errorf("merge %d, of %q and %q: one of them or what they become is not in the vocabulary", rank, m[0], m[1])
+		left, right, into, err := mergeIDs(rank, m, ids)
+		if err != nil {
+			return err
 		}
 		t.bpe.merges.set(pair{left, right}, merge{int32(rank), into})
 	}
 	t.bpe.learnWhole(byBytes, v.whole)
 	return nil
+}
+
+// mergeIDs returns the ids of the two tokens of a merge and of what they become.
+func mergeIDs(rank int, m [2]string, ids map[string]int32) (left, right, into int32, err error) {
+	left, okLeft := ids[m[0]]
+	right, okRight := ids[m[1]]
+	into, okInto := ids[m[0]+m[1]]
+	if !okLeft || !okRight || !okInto || m[0] == "" || m[1] == "" {
+		return 0, 0, 0, fmt.Errorf("merge %d, of %q and %q: one of them or what they become is not in the vocabulary", rank, m[0], m[1])
+	}
+	return left, right, into, nil
 }
 
 // splitMerge parts a merge written in one string, "left right".
