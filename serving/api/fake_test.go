@@ -176,6 +176,7 @@ func (t *fakeTokens) Next(ctx context.Context) (engine.Token, error) {
 }
 
 func (t *fakeTokens) Close()                { t.closed = true }
+func (t *fakeTokens) Stop()                 { t.closed = true }
 func (t *fakeTokens) CachedTokens() int     { return 0 }
 func (t *fakeTokens) Timing() engine.Timing { return engine.Timing{} }
 func (t *fakeTokens) Prompt(context.Context) ([]engine.Token, error) {

@@ -183,8 +183,8 @@ var ranges = map[string]string{
 	"min_tokens":             "an integer from 0 to max_tokens",
 	"max_tokens":             "an integer, 1 or more",
 	"max_completion_tokens":  "an integer, 1 or more",
-	"logprobs":               "an integer from 0 to 20",
-	"top_logprobs":           "an integer from 0 to 20",
+	"logprobs":               "an integer, 0 or more",
+	"top_logprobs":           "an integer, 0 or more",
 	"truncate_prompt_tokens": "an integer: -1 for as much as fits the context, or 1 and more",
 }
 

@@ -92,7 +92,7 @@ func (g *generation) decode(p *piece) {
 		if g.job.out.includeStop {
 			text += p.matched
 		}
-		g.tokens.Close()
+		g.tokens.Stop()
 	case p.finish != "":
 		text += g.stop.flush()
 	}

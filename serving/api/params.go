@@ -33,9 +33,6 @@ const (
 	// minTemperature is the least temperature above 0: lower ones are raised to
 	// it, as in vLLM, because logits divided by less overflow.
 	minTemperature = 0.01
-	// maxTopLogprobs is the most alternatives to a token that are told, as in
-	// OpenAI's chat and vLLM.
-	maxTopLogprobs = 20
 )
 
 // job is a request that was found good: what the engine and the answer need.
@@ -98,7 +95,7 @@ func (s *Server) prepare(rt *route, r *request) (*job, error) {
 	if err = s.inVocabulary("stop_token_ids", r.stopTokenIDs); err != nil {
 		return nil, err
 	}
-	if j.out, err = shown(rt, r); err != nil {
+	if j.out, err = s.shown(rt, r); err != nil {
 		return nil, err
 	}
 	j.out.promptOnly = limit.tokens == 0
@@ -195,7 +192,7 @@ func (s *Server) choicesAsked(rt *route, r *request, p sample.Params) (int, erro
 }
 
 // shown reads what a request wants to be told of tokens.
-func shown(rt *route, r *request) (output, error) {
+func (s *Server) shown(rt *route, r *request) (output, error) {
 	o := output{special: r.showSpecial, includeStop: r.includeStop, asIDs: r.asTokenIDs, tokenIDs: r.tokenIDs,
 		echo: r.echo && !rt.chat, logprobs: r.logprobs != nil || r.chatLogprobs}
 	field, top := "logprobs", r.logprobs
@@ -206,8 +203,8 @@ func shown(rt *route, r *request) (output, error) {
 		return o, nil
 	}
 	switch {
-	case *top < 0 || *top > maxTopLogprobs:
-		return o, outOfRange(field, *top)
+	case *top < 0 || *top > int64(s.cfg.MaxLogprobs):
+		return o, badRequest(field, "%s is %d; it must be an integer from 0 to --max-logprobs, %d", field, *top, s.cfg.MaxLogprobs)
 	case *top > 0 && !o.logprobs:
 		return o, badRequest(field, "top_logprobs is %d, but logprobs is not true: set it, or leave top_logprobs out", *top)
 	}

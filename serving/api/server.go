@@ -27,7 +27,9 @@ type Tokens interface {
 	CachedTokens() int
 	// Timing is when the request got where.
 	Timing() engine.Timing
-	// Close ends the request if it still runs.
+	// Stop ends the request if it still runs, because its text is complete.
+	Stop()
+	// Close ends the request if it still runs, because nobody wants it any more.
 	Close()
 }
 
@@ -89,6 +91,7 @@ type Config struct {
 	Vocab       int      // V: ids of a token-id prompt are below it
 	MaxModelLen int      // context: tokens of prompt and output together
 	Defaults    Defaults
+	MaxLogprobs int           // most alternatives to a token that a request may ask for; 0 is DefaultMaxLogprobs
 	MaxChoices  int           // of one request: prompts times n; 0 is DefaultMaxChoices
 	Fingerprint string        // system_fingerprint
 	Version     string        // of /version
@@ -104,6 +107,8 @@ const (
 	// DefaultMaxBody is far above the text of any context that fits a CPU
 	// (100 000 tokens are about half a megabyte).
 	DefaultMaxBody = 8 << 20
+	// DefaultMaxLogprobs is OpenAI's limit in chats, and vLLM's.
+	DefaultMaxLogprobs = 20
 	// DefaultMaxChoices is twice OpenAI's limit of n. Evaluation harnesses send
 	// batches of prompts; few send more than this at once.
 	DefaultMaxChoices = 256
@@ -136,6 +141,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("api: Config needs a context of at least 2 tokens and a vocabulary")
 	case cfg.Defaults.TopP == 0:
 		return nil, errors.New("api: Config needs Defaults (temperature 1, top_p 1)")
+	}
+	if cfg.MaxLogprobs == 0 {
+		cfg.MaxLogprobs = DefaultMaxLogprobs
 	}
 	if cfg.MaxChoices == 0 {
 		cfg.MaxChoices = DefaultMaxChoices

@@ -64,7 +64,7 @@ func load(ctx context.Context, o *options, c *console) (*server, error) {
 	}
 	s.api, err = api.New(api.Config{
 		Engine: api.UseEngine(s.engine), Tokenizer: api.UseTokenizer(tok), Models: o.names, Root: o.model,
-		Vocab: spec.Vocab, MaxModelLen: s.engine.MaxModelLen(), Defaults: defaults,
+		Vocab: spec.Vocab, MaxModelLen: s.engine.MaxModelLen(), MaxLogprobs: s.engine.MaxLogprobs(), Defaults: defaults,
 		Fingerprint: o.fingerprint(ck, s.device), Version: version(), MaxBody: o.maxRequestBytes,
 		Seed: o.seeds(), Log: c.log(),
 	})
