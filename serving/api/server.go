@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -128,6 +129,7 @@ type Server struct {
 	models  []byte        // answer of /v1/models
 	version []byte        // answer of /version
 	large   chan struct{} // held while a large text is encoded
+	metrics *metrics
 }
 
 // New makes a Server. It fails on a Config that lacks a part.
@@ -169,18 +171,29 @@ func New(cfg Config) (*Server, error) {
 			s.eos = append(s.eos, id)
 		}
 	}
+	var err error
+	if s.metrics, err = newMetrics(cfg.Engine, cfg.Models[0], cfg.MaxModelLen); err != nil {
+		return nil, fmt.Errorf("api: registering metrics: %w", err)
+	}
+	s.cfg.Engine = measured{cfg.Engine, s.metrics}
 	s.routes()
 	return s, s.fixedAnswers()
 }
 
 // routes lists every route. A path with another method is a 405, any other path a 404.
 func (s *Server) routes() {
+	allowed := map[string]string{} // by pattern
 	for _, rt := range []struct {
 		method, pattern string
 		handle          http.HandlerFunc
 	}{
 		{"POST", "/v1/completions", s.generate(completions)},
 		{"POST", "/v1/chat/completions", s.generate(chat)},
+		{"POST", "/tokenize", s.tokenize},
+		{"POST", "/detokenize", s.detokenize},
+		{"GET", "/metrics", s.metrics.handler.ServeHTTP},
+		{"GET", "/load", s.load},
+		{"POST", "/reset_prefix_cache", s.resetPrefixCache},
 		{"GET", "/v1/models", func(w http.ResponseWriter, _ *http.Request) { s.writeJSON(w, http.StatusOK, s.models) }},
 		{"GET", "/v1/models/{id...}", s.model},
 		{"GET", "/health", s.health},
@@ -188,10 +201,13 @@ func (s *Server) routes() {
 		{"GET", "/version", func(w http.ResponseWriter, _ *http.Request) { s.writeJSON(w, http.StatusOK, s.version) }},
 	} {
 		s.mux.HandleFunc(rt.method+" "+rt.pattern, rt.handle)
-		s.mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Allow", rt.method)
+		allowed[rt.pattern] = strings.TrimPrefix(allowed[rt.pattern]+", "+rt.method, ", ")
+	}
+	for pattern, methods := range allowed {
+		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", methods)
 			s.writeError(w, &apiError{http.StatusMethodNotAllowed, typeMethod, "",
-				r.Method + " is not allowed on " + r.URL.Path + "; use " + rt.method})
+				r.Method + " is not allowed on " + r.URL.Path + "; use " + methods})
 		})
 	}
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
