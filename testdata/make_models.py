@@ -18,9 +18,9 @@ and 80 tokens:
 
 A device in bfloat16 rounds three things: matrices (embeddings too) when they are
 loaded, the input rows of every product, and keys and values when they are cached.
-Rounding to 8 significant bits changes a number by a factor of 1 + e with
-|e| <= 2^-9. A perturbation multiplies each of exactly these numbers by 1 + e, e
-drawn uniformly from that range, in float64.
+A number between 2^k and 2^(k+1) has neighbours 2^(k-7) apart there, so that it
+moves by up to 2^(k-8). A perturbation adds to each of exactly these numbers a
+random one, uniform within that distance, in float64.
 """
 import base64, hashlib, json, sys
 from pathlib import Path
@@ -86,7 +86,8 @@ MODELS = {
 
 
 def perturbed(x):
-    return x * (1 + (2 * torch.rand_like(x) - 1) * 2**-9)
+    _, exponent = torch.frexp(x)  # x is between 2^(exponent-1) and 2^exponent
+    return x + torch.ldexp(2 * torch.rand_like(x) - 1, exponent - 9)
 
 
 def perturbed_attention(module, query, key, value, *args, **kwargs):

@@ -7,9 +7,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -25,16 +24,34 @@ import (
 
 // golden is a testdata/models/*/golden.json, made by testdata/make_models.py.
 type golden struct {
-	SHA256 string `json:"sha256"`
-	Runs   []struct {
-		Prompt []int32 `json:"prompt"`
-		Output []int32 `json:"output"`
-		Logits string  `json:"logits"`
-		want   []float32
-	} `json:"runs"`
+	SHA256 string       `json:"sha256"`
+	Runs   []*goldenRun `json:"runs"`
 }
 
-var tiny = []string{"tiny-gpt2", "tiny-llama", "tiny-llama-tied", "tiny-gpt2-options", "tiny-phi", "tiny-mistral", "tiny-qwen2", "tiny-qwen2-window", "tiny-llama-bias", "tiny-llama-linear", "tiny-llama-llama3", "tiny-llama-yarn"}
+// goldenRun is a prompt and what Transformers' greedy decoding adds to it.
+type goldenRun struct {
+	Prompt []int32 `json:"prompt"`
+	Output []int32 `json:"output"`
+	Logits string  `json:"logits"`
+	// BFloat16 is, by row, the largest standard deviation of a logit under
+	// random errors of bfloat16's size in everything that a device rounds to it.
+	BFloat16 []float64 `json:"bfloat16"`
+
+	ids  []int32   // [rows] prompt and output
+	want []float32 // [rows, V] logits in float32
+}
+
+// tinyModels lists the models that there are logits of.
+func tinyModels(t *testing.T) []string {
+	t.Helper()
+	found, err := filepath.Glob(testdata.Path("models", "*", "golden.json"))
+	require.NoError(t, err)
+	require.NotEmpty(t, found)
+	for i := range found {
+		found[i] = filepath.Base(filepath.Dir(found[i]))
+	}
+	return found
+}
 
 func readGolden(t *testing.T, model string) golden {
 	t.Helper()
@@ -46,13 +63,16 @@ func readGolden(t *testing.T, model string) golden {
 	require.NoError(t, json.Unmarshal(raw, &g))
 	sum := sha256.Sum256(weights)
 	require.Equal(t, g.SHA256, hex.EncodeToString(sum[:]), "golden.json is of another checkpoint: make it again")
-	for i := range g.Runs {
-		r := &g.Runs[i]
+	require.NotEmpty(t, g.Runs)
+	for _, r := range g.Runs {
 		b, err := base64.StdEncoding.DecodeString(r.Logits)
 		require.NoError(t, err)
 		r.want = make([]float32, len(b)/4)
 		_, err = binary.Decode(b, binary.LittleEndian, r.want)
 		require.NoError(t, err)
+		r.ids = slices.Concat(r.Prompt, r.Output)
+		require.Len(t, r.BFloat16, len(r.ids))
+		require.Zero(t, len(r.want)%len(r.ids))
 	}
 	return g
 }
@@ -67,7 +87,7 @@ type device struct {
 func devices(dtype kernels.DType) []device {
 	all := []device{{"ref", func(*testing.T) kernels.Device { return ref.New(dtype) }}}
 	for _, isa := range cpu.ISAs() {
-		all = append(all, device{"cpu-" + isa, func(t *testing.T) kernels.Device {
+		all = append(all, device{"cpu " + isa, func(t *testing.T) kernels.Device {
 			d, err := cpu.New(cpu.Options{DType: dtype, ISA: isa, Threads: 2})
 			require.NoError(t, err)
 			return d
@@ -76,149 +96,103 @@ func devices(dtype kernels.DType) []device {
 	return all
 }
 
-// open loads a tiny model with room for three sequences of its full length.
-func open(t *testing.T, dev kernels.Device, model string, steps int) *models.Model {
+// tiny opens the checkpoint of a tiny model.
+func tiny(t *testing.T, model string) weights.Checkpoint {
 	t.Helper()
-	t.Cleanup(func() { require.NoError(t, dev.Close()) })
 	ck, err := weights.Open(context.Background(), testdata.Path("models", model), weights.Options{})
 	require.NoError(t, err)
-	defer ck.Close()
-	m, err := models.Open(dev, ck, models.Limits{MaxTokens: steps, MaxSeqs: steps, Blocks: 120, BlockSize: 4})
-	require.NoError(t, err)
-	return m
+	t.Cleanup(func() { require.NoError(t, ck.Close()) })
+	return ck
 }
 
-// feed appends tokens of sequence seq, of which done are cached, to a step,
-// and asks for the logits of every one. Sequences own interleaved blocks, so
-// that none is contiguous.
-func feed(s *kernels.Step, seq, done int, tokens []int32) {
-	const blockSize, sequences, stride = 4, 3, 40
-	if len(s.Starts) == 0 {
-		s.Starts, s.MaxBlocks = []int32{0}, stride
-	}
-	block := func(i int) int32 { return int32(i*sequences + seq) }
-	for i, id := range tokens {
-		p := done + i
-		s.Out = append(s.Out, int32(len(s.Tokens)))
-		s.Tokens = append(s.Tokens, id)
-		s.Positions = append(s.Positions, int32(p))
-		s.Slots = append(s.Slots, block(p/blockSize)*blockSize+int32(p%blockSize))
-	}
-	row := make([]int32, stride)
-	for i := range row {
-		row[i] = block(i)
-	}
-	s.Starts = append(s.Starts, int32(len(s.Tokens)))
-	s.Lens = append(s.Lens, int32(done+len(tokens)))
-	s.Blocks = append(s.Blocks, row...)
+const blockSize = 4
+
+// lab runs steps on a model and deals out its cache blocks, the one freed last first.
+type lab struct {
+	t    *testing.T
+	m    *models.Model
+	free []int32
 }
 
-// alone computes the logits of all of ids in chunks of the given sizes, the
-// last one repeated.
-func alone(t *testing.T, m *models.Model, seq int, ids []int32, chunks ...int) []float32 {
+// sequence is a sequence on a lab's model.
+type sequence struct {
+	ids    []int32
+	blocks []int32
+	done   int // tokens in the cache
+}
+
+func newLab(t *testing.T, dev kernels.Device, ck weights.Checkpoint) *lab {
 	t.Helper()
-	all := make([]float32, 0, len(ids)*m.VocabSize())
-	for done := 0; done < len(ids); {
-		n := min(chunks[0], len(ids)-done)
+	t.Cleanup(func() { require.NoError(t, dev.Close()) })
+	l := &lab{t: t}
+	const blocks, rows = 120, 120
+	var err error
+	l.m, err = models.Open(dev, ck, models.Limits{MaxTokens: rows, MaxSeqs: rows, Blocks: blocks, BlockSize: blockSize})
+	require.NoError(t, err)
+	for i := range int32(blocks) {
+		l.free = append(l.free, i*7%blocks) // so that no sequence has its blocks in a row
+	}
+	return l
+}
+
+// part is the next tokens of a sequence in a step.
+type part struct {
+	*sequence
+	n int
+}
+
+// step computes the parts together and returns the logits of each one's rows.
+func (l *lab) step(parts ...part) [][]float32 {
+	l.t.Helper()
+	s := &kernels.Step{Starts: []int32{0}}
+	for _, p := range parts {
+		for len(p.blocks)*blockSize < p.done+p.n {
+			last := len(l.free) - 1
+			p.blocks, l.free = append(p.blocks, l.free[last]), l.free[:last]
+		}
+		s.MaxBlocks = max(s.MaxBlocks, len(p.blocks))
+	}
+	for _, p := range parts {
+		for pos := p.done; pos < p.done+p.n; pos++ {
+			s.Out = append(s.Out, int32(len(s.Tokens)))
+			s.Tokens = append(s.Tokens, p.ids[pos])
+			s.Positions = append(s.Positions, int32(pos))
+			s.Slots = append(s.Slots, p.blocks[pos/blockSize]*blockSize+int32(pos%blockSize))
+		}
+		p.done += p.n
+		s.Starts = append(s.Starts, int32(len(s.Tokens)))
+		s.Lens = append(s.Lens, int32(p.done))
+		row := make([]int32, s.MaxBlocks)
+		copy(row, p.blocks)
+		s.Blocks = append(s.Blocks, row...)
+	}
+	logits := make([]float32, len(s.Out)*l.m.VocabSize())
+	require.NoError(l.t, l.m.Forward(s, logits))
+	byPart := make([][]float32, len(parts))
+	for i := range parts {
+		byPart[i] = logits[int(s.Starts[i])*l.m.VocabSize() : int(s.Starts[i+1])*l.m.VocabSize()]
+	}
+	return byPart
+}
+
+// finish computes what a sequence lacks in chunks of the given sizes, the last
+// one repeated, and returns the logits of those rows.
+func (l *lab) finish(s *sequence, chunks ...int) []float32 {
+	l.t.Helper()
+	var all []float32
+	for s.done < len(s.ids) {
+		n := min(chunks[0], len(s.ids)-s.done)
 		if len(chunks) > 1 {
 			chunks = chunks[1:]
 		}
-		s := &kernels.Step{}
-		feed(s, seq, done, ids[done:done+n])
-		logits := make([]float32, n*m.VocabSize())
-		require.NoError(t, m.Forward(s, logits))
-		all = append(all, logits...)
-		done += n
+		all = append(all, l.step(part{s, n})[0]...)
 	}
 	return all
 }
 
-// largest returns the largest difference, NaN if there is one.
-func largest(t *testing.T, got, want []float32) float64 {
-	t.Helper()
-	require.Equal(t, len(want), len(got))
-	worst := 0.0
-	for i := range got {
-		worst = max(worst, math.Abs(float64(got[i])-float64(want[i])))
-	}
-	return worst
-}
-
-// float32Bound is the largest difference from Transformers' float32 logits
-// that is allowed in float32, absolute: these logits are sums of at most 76
-// products of size 1 to 10, which float32 rounds by some 1e-6 each.
-const float32Bound = 1e-4
-
-func TestLogitsEqualTransformers(t *testing.T) {
-	for _, model := range tiny {
-		g := readGolden(t, model)
-		for _, dev := range devices(kernels.F32) {
-			t.Run(model+"/"+dev.name, func(t *testing.T) {
-				m := open(t, dev.open(t), model, 120)
-				worst := 0.0
-				for _, r := range g.Runs {
-					ids := slices.Concat(r.Prompt, r.Output)
-					// The prompt whole and the output a token a step; then in chunks.
-					worst = max(worst, largest(t, alone(t, m, 0, ids, len(r.Prompt), 1), r.want))
-					worst = max(worst, largest(t, alone(t, m, 1, ids, 7), r.want))
-				}
-				t.Logf("largest error %.2g: %.1f%% of the allowed %.0e", worst, 100*worst/float32Bound, float32Bound)
-				require.True(t, worst <= float32Bound, "and not NaN")
-			})
-		}
-	}
-}
-
-// TestRowsDoNotDependOnTheBatch checks that logits are the same bits for a
-// sequence alone, in chunks, and among others that prefill and decode beside it.
-func TestRowsDoNotDependOnTheBatch(t *testing.T) {
-	for _, dtype := range []kernels.DType{kernels.F32, kernels.BF16} {
-		for _, model := range tiny {
-			g := readGolden(t, model)
-			for _, dev := range devices(dtype) {
-				t.Run(fmt.Sprintf("%s/%s/%s", dtype, model, dev.name), func(t *testing.T) {
-					m := open(t, dev.open(t), model, 120)
-					V := m.VocabSize()
-					var want [3][]uint32
-					var seqs [3][]int32
-					for i, r := range g.Runs {
-						seqs[i] = slices.Concat(r.Prompt, r.Output)
-						want[i] = bits(alone(t, m, i, seqs[i], len(seqs[i])))
-						require.Equal(t, want[i], bits(alone(t, m, i, seqs[i], 5, 1, 16)), "in chunks, run %d", i)
-					}
-					// All three in the same steps, in chunks of different sizes.
-					var done [3]int
-					chunk := [3]int{1, 3, 11}
-					for done[0] < len(seqs[0]) || done[1] < len(seqs[1]) || done[2] < len(seqs[2]) {
-						s := &kernels.Step{}
-						var order, counts []int
-						for q := range seqs {
-							n := min(chunk[q], len(seqs[q])-done[q])
-							if n == 0 {
-								continue
-							}
-							feed(s, q, done[q], seqs[q][done[q]:done[q]+n])
-							order, counts = append(order, q), append(counts, n)
-						}
-						logits := make([]float32, len(s.Out)*V)
-						require.NoError(t, m.Forward(s, logits))
-						for i, q := range order {
-							n := counts[i] * V
-							require.Equal(t, want[q][done[q]*V:done[q]*V+n], bits(logits[:n]), "batched, run %d from token %d", q, done[q])
-							logits = logits[n:]
-							done[q] += counts[i]
-						}
-					}
-				})
-			}
-		}
-	}
-}
-
-func bits(x []float32) []uint32 {
-	b := make([]uint32, len(x))
-	for i, v := range x {
-		b[i] = math.Float32bits(v)
-	}
-	return b
+// release gives a sequence's blocks back; what is in them is lost.
+func (l *lab) release(s *sequence) {
+	slices.Reverse(s.blocks)
+	l.free = append(l.free, s.blocks...)
+	s.blocks, s.done = nil, 0
 }
