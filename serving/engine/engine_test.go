@@ -31,9 +31,31 @@ func requests() (all []Request) {
 			r.StopTokens = []int32{7, 19, 23, 50}
 			r.MinTokens = min(r.MaxTokens, 5*(i%4))
 		}
+		params(&r, i)
 		all = append(all, r)
 	}
 	return all
+}
+
+// params gives request i of every 16 another mixture of the parameters that
+// look at more than one row, and of log-probabilities.
+func params(r *Request, i int) {
+	p := &r.Sampling
+	p.MinP = 0.04 * float64(i%3)
+	p.RepetitionPenalty = []float64{0, 1.3, 1, 0.8}[i%4]
+	p.PresencePenalty = []float64{0, 0.9, -0.4}[i%3]
+	p.FrequencyPenalty = []float64{0.5, 0, 0, 0, -0.2}[i%5]
+	if i%4 == 3 {
+		p.Bias = []sample.Bias{{ID: 7, Value: 3}, {ID: 30, Value: -100}, {ID: 40, Value: 1.5}}
+	}
+	if i == 14 {
+		p.Allowed = []int32{2, 3, 5, 7, 11, 13, 17, 19, 23, 29}
+	}
+	r.Logprobs = i%2 == 1 || i%8 == 6
+	if r.Logprobs {
+		r.TopLogprobs = i % 6
+		r.PromptLogprobs = i%4 != 3
+	}
 }
 
 // TestOutputIsTheRequestsOwn is the engine's main promise: what a request
@@ -61,9 +83,15 @@ func TestOutputIsTheRequestsOwn(t *testing.T) {
 			t.Cleanup(func() { stop(t, e, f) })
 			var readers sync.WaitGroup
 			for i, r := range requests() {
-				want := newFake(maxLen, 1, 1, 1, 1).reference(t, r, 59)
+				alone := newFake(maxLen, 1, 1, 1, 1)
+				want, prompt := alone.reference(t, r, 59), alone.scores(t, r, 59)
 				s := submit(t, e, r)
 				readers.Go(func() {
+					if r.PromptLogprobs {
+						got, err := s.Prompt(context.Background())
+						assert.NoErrorf(t, err, "for request %s", r.ID)
+						assert.Equalf(t, prompt, got, "for the prompt of request %s", r.ID)
+					}
 					got, err := collect(s)
 					assert.NoErrorf(t, err, "for request %s", r.ID)
 					assert.Equalf(t, want, got, "for request %s", r.ID)
@@ -149,6 +177,13 @@ func TestSubmitRefuses(t *testing.T) {
 		"negative output": {greedy(-5, 1), ErrBadParams, []string{"max_tokens is -5"}},
 		"negative min":    {with(func(r *Request) { r.MinTokens = -1 }), ErrBadParams, []string{"min_tokens is -1"}},
 		"min over max":    {with(func(r *Request) { r.MinTokens = 5 }), ErrBadParams, []string{"min_tokens is 5", "4"}},
+		"bias":            {with(func(r *Request) { r.Sampling.Bias = []sample.Bias{{ID: 61}} }), ErrBadToken, []string{"logit_bias of token 61"}},
+		"allowed":         {with(func(r *Request) { r.Sampling.Allowed = []int32{0, -1} }), ErrBadToken, []string{"allowed token -1"}},
+		"top logprobs":    {with(func(r *Request) { r.Logprobs, r.TopLogprobs = true, 21 }), ErrBadParams, []string{"21", "--max-logprobs, 20"}},
+		"negative top":    {with(func(r *Request) { r.Logprobs, r.TopLogprobs = true, -1 }), ErrBadParams, []string{"-1"}},
+		"top alone":       {with(func(r *Request) { r.TopLogprobs = 1 }), ErrBadParams, []string{"without logprobs"}},
+		"prompt alone":    {with(func(r *Request) { r.PromptLogprobs = true }), ErrBadParams, []string{"without logprobs"}},
+		"min_p":           {with(func(r *Request) { r.Sampling.MinP = 2 }), ErrBadParams, []string{"min_p is 2"}},
 		"temperature":     {with(func(r *Request) { r.Sampling.Temperature = math.NaN() }), ErrBadParams, []string{"temperature is NaN"}},
 		"top_p":           {with(func(r *Request) { r.Sampling.TopP = 0 }), ErrBadParams, []string{"top_p is 0"}},
 		"too long":        {greedy(18, 1, 2, 3), ErrTooLong, []string{"20", "3", "18"}},
@@ -183,8 +218,9 @@ func TestSubmitCopies(t *testing.T) {
 	e := manual(t, f, Config{})
 	r := greedy(3, 4)
 	r.StopTokens = []int32{6}
+	r.Sampling.Bias, r.Sampling.Allowed = []sample.Bias{{ID: 5, Value: 1}}, []int32{5, 6}
 	s := submit(t, e, r)
-	r.Prompt[0], r.StopTokens[0] = 9, 5
+	r.Prompt[0], r.StopTokens[0], r.Sampling.Bias[0].ID, r.Sampling.Allowed[0] = 9, 5, 6, 9
 	for e.turn() == stepped {
 	}
 	got, err := collect(s)
@@ -200,6 +236,7 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		"more rows than the model's":   {newFake(32, 8, 2, 8, 4), Config{MaxTokens: 9}, "--max-num-batched-tokens is 9, must be 1 to 8"},
 		"more sequences":               {newFake(32, 8, 2, 8, 4), Config{MaxSeqs: 3}, "--max-num-seqs is 3, must be 1 to 2"},
+		"more logprobs than ids":       {newFake(32, 8, 2, 8, 4), Config{MaxLogprobs: 62}, "--max-logprobs is 62, must be 1 to 61"},
 		"negative":                     {newFake(32, 8, 2, 8, 4), Config{MaxWaiting: -1}, "MaxWaiting is -1"},
 		"a larger tokenizer":           {newFake(32, 8, 2, 8, 4), Config{SampleVocab: 62}, "must be 1 to 61"},
 		"fewer rows than sequences":    {newFake(32, 8, 2, 8, 4), Config{MaxTokens: 1}, "--max-num-batched-tokens is 1, below --max-num-seqs, 2"},
@@ -283,6 +320,10 @@ func steady(t testing.TB, n int) *Engine {
 	for i := range n {
 		r := greedy(1<<14-3, 1, 2, int32(i))
 		r.Sampling.Temperature, r.Sampling.TopP = float64(i%2), 0.9
+		if i%3 > 0 {
+			r.Sampling.RepetitionPenalty, r.Sampling.FrequencyPenalty, r.Sampling.MinP = 1.1, 0.1, 0.01
+			r.Sampling.Bias = []sample.Bias{{ID: 4, Value: 2}}
+		}
 		submit(t, e, r)
 	}
 	require.Equal(t, stepped, e.turn())

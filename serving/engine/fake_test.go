@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 
@@ -130,21 +131,45 @@ func (f *fake) forward(s *kernels.Step, logits []float32) error {
 	return nil
 }
 
+// logprobs are what a request wants to know of an id, or nil.
+func (f *fake) logprobs(t testing.TB, r Request, logits []float32, id int32, vocab int) *Logprobs {
+	if !r.Logprobs {
+		return nil
+	}
+	lp := &Logprobs{Top: make([]Logprob, r.TopLogprobs)}
+	require.NoError(t, new(sample.Sampler).Logprobs(logits, id, vocab, lp))
+	return lp
+}
+
+// scores is the prompt as Stream.Prompt gives it, with no engine, cache or batch.
+func (f *fake) scores(t testing.TB, r Request, vocab int) []Token {
+	logits := make([]float32, f.vocab)
+	out := []Token{{ID: r.Prompt[0]}}
+	for i, id := range r.Prompt[1:] {
+		f.next(r.Prompt[:i+1], logits)
+		out = append(out, Token{ID: id, Logprobs: f.logprobs(t, r, logits, id, vocab)})
+	}
+	return out
+}
+
 // reference generates a request's output with no engine, cache or batch.
 func (f *fake) reference(t testing.TB, r Request, vocab int) (out []Token) {
-	history := append([]int32(nil), r.Prompt...)
 	logits := make([]float32, f.vocab)
 	var s sample.Sampler
+	tokens := slices.Clone(r.Prompt)
 	for i := range r.MaxTokens {
-		f.next(history, logits)
-		d := sample.Draw{Params: r.Sampling, Index: i, Vocab: vocab}
+		f.next(tokens, logits)
+		d := sample.Draw{Params: r.Sampling, Index: i, Vocab: vocab, History: sample.NewHistory(r.Sampling, r.Prompt, 0)}
+		for _, id := range tokens[len(r.Prompt):] {
+			d.History.Add(id)
+		}
 		if i < r.MinTokens {
 			d.Banned = r.StopTokens
 		}
 		id, err := s.Sample(logits, d)
 		require.NoError(t, err)
-		history = append(history, id)
-		out = append(out, Token{ID: id})
+		tokens = append(tokens, id)
+		out = append(out, Token{ID: id, Logprobs: f.logprobs(t, r, logits, id, vocab)})
 		for _, stop := range r.StopTokens {
 			if id == stop {
 				out[i].Finish = FinishStop

@@ -16,7 +16,10 @@ import (
 // testdata/make_sampling.py tells how.
 func TestTransformers(t *testing.T) {
 	var file struct {
-		Rows  []struct{ Logits, Logprobs []float32 }
+		Rows []struct {
+			Logits   []float32
+			Logprobs []float64
+		}
 		Cases []struct {
 			Name                            string
 			Row                             int
@@ -80,7 +83,7 @@ func TestTransformers(t *testing.T) {
 		lp := Logprobs{Top: make([]Logprob, len(row.Logits))}
 		require.NoError(t, s.Logprobs(row.Logits, 0, 0, &lp))
 		for _, l := range lp.Top {
-			worst = max(worst, math.Abs(float64(l.Logprob-row.Logprobs[l.ID])))
+			worst = max(worst, math.Abs(float64(l.Logprob)-row.Logprobs[l.ID]))
 		}
 		require.Equal(t, lp.Top[lp.Own.Rank-1], lp.Own)
 	}

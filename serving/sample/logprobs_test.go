@@ -11,7 +11,7 @@ import (
 
 // logprobsError is what a log-probability may be off: exp's error in the sum
 // and half a float32 ulp of values up to 64.
-const logprobsError = expError + 4e-6
+const logprobsError = expError + 2e-6
 
 // TestLogprobs compares with a sort and a float64 log-softmax.
 func TestLogprobs(t *testing.T) {
