@@ -23,6 +23,7 @@ type options struct {
 	port            int
 	device          string
 	dtype           kernels.DType
+	dtypeAuto       bool // dtype was not asked for
 	loadFormat      weights.LoadFormat
 	genConfig       string
 	maxModelLen     int
@@ -63,7 +64,7 @@ const (
 // parseFlags reads the command line. flag.ErrHelp means that help was asked
 // for and written to out; any other error is a usageError.
 func parseFlags(args []string, out io.Writer) (*options, error) {
-	o := &options{host: "127.0.0.1", port: defaultPort, device: "auto", dtype: kernels.BF16,
+	o := &options{host: "127.0.0.1", port: defaultPort, device: "auto", dtype: kernels.BF16, dtypeAuto: true,
 		loadFormat: weights.Auto, genConfig: "auto", maxSeqs: defaultMaxSeqs, maxTokens: defaultMaxTokens,
 		blockSize: defaultBlockSize, shutdownTimeout: defaultShutdownTimeout, maxRequestBytes: defaultMaxRequestBytes}
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
@@ -73,9 +74,7 @@ func parseFlags(args []string, out io.Writer) (*options, error) {
 	fs.StringVar(&o.host, "host", o.host, "`address` to listen on (default 127.0.0.1)")
 	intFlag(fs, "port", "`port` to listen on; 0 takes a free one and prints it", 0, 65535, &o.port)
 	choiceFlag(fs, "device", "auto takes the best device that there is, which is the CPU", []string{"auto", "cpu"}, func(v string) { o.device = v })
-	choiceFlag(fs, "dtype", "of matrices and KV cache", []string{"bfloat16", "float32"}, func(v string) {
-		o.dtype = map[string]kernels.DType{"bfloat16": kernels.BF16, "float32": kernels.F32}[v]
-	})
+	choiceFlag(fs, "dtype", "of matrices and KV cache; auto is bfloat16, whatever the checkpoint has", []string{"auto", "bfloat16", "float32"}, o.setDType)
 	choiceFlag(fs, "load-format", "dummy: seeded random weights in the model's shapes", []string{"auto", "dummy"},
 		func(v string) { o.loadFormat = weights.LoadFormat(v) })
 	choiceFlag(fs, "generation-config", "where sampling defaults come from: auto takes the model's generation_config.json, vllm takes temperature 1, top_p 1",
@@ -85,7 +84,7 @@ func parseFlags(args []string, out io.Writer) (*options, error) {
 	countFlag(fs, "max-num-batched-tokens", "most `tokens` in a step; longer prompts are prefilled in chunks", 1, &o.maxTokens)
 	countFlag(fs, "max-logprobs", "most of the likeliest `tokens` that a request may have told at each place (default 20)", 1, &o.maxLogprobs)
 	intFlag(fs, "block-size", "`tokens` in a KV block", 1, 1024, &o.blockSize)
-	bytesFlag(fs, "kv-cache-memory-bytes", fmt.Sprintf("`size` of the KV cache, such as 2G (default: room for --max-num-seqs full contexts, at most 1/%d of the free memory)", kvShare), &o.kvBytes)
+	bytesFlag(fs, "kv-cache-memory-bytes", fmt.Sprintf("`size` of the KV cache, such as 2G (default: room for --max-num-seqs full contexts, at most 1/%d of the memory that is free beside the weights)", kvShare), &o.kvBytes)
 	intFlag(fs, "threads", "`cores` to compute on (default 0: all)", 0, 4096, &o.threads)
 	fs.Func("seed", "`number` that dummy weights, and requests without a seed, are drawn from (default: weights 0, requests random)", o.setSeed)
 	fs.Func("shutdown-timeout", "`seconds` that running requests get after SIGINT or SIGTERM (default 10)", o.setShutdown)
@@ -142,6 +141,15 @@ func (o *options) addNames(v string) error {
 		}
 	}
 	return nil
+}
+
+// setDType: vLLM's auto on a CPU takes bfloat16 for checkpoints in float16 and
+// float32 too; so does this, and says so (load.go).
+func (o *options) setDType(v string) {
+	o.dtype, o.dtypeAuto = kernels.BF16, v == "auto"
+	if v == "float32" {
+		o.dtype = kernels.F32
+	}
 }
 
 func (o *options) setSeed(v string) (err error) {

@@ -44,6 +44,7 @@ func TestParseFlags(t *testing.T) {
 	assert.Equal(t, "127.0.0.1", o.host)
 	assert.Equal(t, 8000, o.port)
 	assert.Equal(t, kernels.BF16, o.dtype)
+	assert.True(t, o.dtypeAuto)
 	assert.Equal(t, int64(api.DefaultMaxBody), o.maxRequestBytes)
 
 	var help bytes.Buffer
@@ -62,7 +63,7 @@ func TestBadFlags(t *testing.T) {
 		"--model m --port 65536":                                {"-port", "65536", "0 to 65535"},
 		"--model m --port -1":                                   {"-port", "0 to 65535"},
 		"--model m --port http":                                 {"-port", "http", "0 to 65535"},
-		"--model m --dtype float16":                             {"-dtype", "float16", "bfloat16, float32"},
+		"--model m --dtype float16":                             {"-dtype", "float16", "auto, bfloat16, float32"},
 		"--model m --device cuda":                               {"-device", "cuda", "auto, cpu"},
 		"--model m --load-format gguf":                          {"-load-format", "auto, dummy"},
 		"--model m --max-model-len 1":                           {"-max-model-len", "2 to"},
@@ -119,53 +120,142 @@ func TestKVBlocks(t *testing.T) {
 		}
 	}
 	const block = 64 * 16
-	check(options{maxSeqs: 4}, 100, 1<<40, 4*7)                               // every sequence in full
-	check(options{maxSeqs: 4}, 100, 4*10*block, 10)                           // a quarter of the memory
-	check(options{maxSeqs: 4}, 100, 4*6*block, 0, "96 tokens", "100", "7168") // not one sequence
-	check(options{maxSeqs: 4, kvBytes: 9*block + 1}, 100, 10*block, 9)        // as asked
+	check(options{maxSeqs: 4}, 100, 1<<40, 4*7)                                     // every sequence in full
+	check(options{maxSeqs: 4}, 100, kvShare*10*block, 10)                           // its share of the memory
+	check(options{maxSeqs: 4}, 100, kvShare*6*block, 0, "96 tokens", "100", "7168") // not one sequence
+	check(options{maxSeqs: 4, kvBytes: 9*block + 1}, 100, 10*block, 9)              // as asked
 	check(options{maxSeqs: 4, kvBytes: 9*block + 1}, 100, 9*block, 0, "9217", "9216", "free")
 	// A smaller block takes as much memory as one of 16, one of 17 as one of 32.
-	check(options{maxSeqs: 1, blockSize: 1}, 100, 4*100*block, 100)
-	check(options{maxSeqs: 1, blockSize: 1}, 100, 4*99*block, 0, "99 tokens")
-	check(options{maxSeqs: 4, blockSize: 17}, 100, 4*2*10*block, 10)
+	check(options{maxSeqs: 1, blockSize: 1}, 100, kvShare*100*block, 100)
+	check(options{maxSeqs: 1, blockSize: 1}, 100, kvShare*99*block, 0, "99 tokens")
+	check(options{maxSeqs: 4, blockSize: 17}, 100, kvShare*2*10*block, 10)
 	check(options{maxSeqs: 4, kvBytes: 6 * block}, 100, 1<<40, 0, "96 tokens", "7168", "--max-model-len")
 	check(options{maxSeqs: math.MaxInt32}, 100, math.MaxInt64, math.MaxInt32/16) // slots are 32-bit
 }
 
+// dummy opens the checkpoint of a folder that holds but this config.json.
+func dummy(t *testing.T, config string) (weights.Checkpoint, models.Spec) {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600))
+	ck, err := weights.Open(t.Context(), dir, weights.Options{LoadFormat: weights.Dummy})
+	require.NoError(t, err)
+	spec, err := models.Describe(ck)
+	require.NoError(t, err)
+	return ck, spec
+}
+
 func TestLimits(t *testing.T) {
 	o := options{model: "m", dtype: kernels.BF16, maxSeqs: 4, maxTokens: 8, blockSize: 16}
-	l, err := o.limits(tiny)
+	ck, spec := dummy(t, `{"model_type":"gpt2","vocab_size":500,"n_positions":100,"n_embd":8,"n_layer":2,"n_head":2}`)
+	l, _, err := o.limits(ck, spec)
 	require.NoError(t, err)
 	assert.Equal(t, models.Limits{MaxModelLen: 100, MaxTokens: 8, MaxSeqs: 4, Blocks: 28, BlockSize: 16}, l)
 
 	o.maxModelLen = 101
-	_, err = o.limits(tiny)
+	_, _, err = o.limits(ck, spec)
 	require.ErrorAs(t, err, &usageError{})
 	assert.ErrorContains(t, err, "--max-model-len 101")
 	assert.ErrorContains(t, err, "100")
 
 	o.maxModelLen, o.maxTokens, o.maxSeqs = 0, math.MaxInt32, math.MaxInt32
-	_, err = o.limits(models.Spec{Vocab: 1 << 20, MaxPositions: 10, Layers: 1, Width: 1 << 16, FFN: 1 << 18,
-		Attn: kernels.Attn{Heads: 1, KVHeads: 1, HeadDim: 1}})
+	_, _, err = o.limits(ck, spec)
 	require.ErrorAs(t, err, &usageError{})
 	assert.ErrorContains(t, err, "--max-num-batched-tokens")
 }
 
-func TestCgroupMemory(t *testing.T) {
-	dir := t.TempDir()
-	_, _, ok := cgroupMemory(dir)
-	assert.False(t, ok, "no control group")
-	write := func(name, text string) {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+// TestMeasure compares what was counted with what the models' published sizes
+// come to, and with what a device takes.
+func TestMeasure(t *testing.T) {
+	measured := func(id string, dtype kernels.DType) need {
+		ck, err := weights.Open(t.Context(), id, weights.Options{LoadFormat: weights.Dummy})
+		require.NoError(t, err)
+		n, err := measure(ck, dtype, models.Limits{MaxModelLen: 2048, MaxTokens: 512, MaxSeqs: 64, BlockSize: 16})
+		require.NoError(t, err)
+		return n
 	}
-	write("memory.max", "max\n")
-	write("memory.current", "100\n")
-	_, _, ok = cgroupMemory(dir)
-	assert.False(t, ok, "no limit")
-	write("memory.max", "4096\n")
-	limit, used, ok := cgroupMemory(dir)
-	require.True(t, ok)
-	assert.Equal(t, []int64{4096, 100}, []int64{limit, used})
+	for id, parameters := range map[string]int64{"phi-2": 2_779_683_840, "llama-2-7b-chat": 6_738_415_616, "mistral-7b-instruct": 7_241_732_096} {
+		n := measured(id, kernels.BF16)
+		// Norms and biases are float32, the rotation's table is no parameter, and
+		// a matrix ends with a whole huge page.
+		assert.InEpsilon(t, 2*parameters, n.weights, 0.015, id)
+		assert.InEpsilon(t, 4*parameters, measured(id, kernels.F32).weights, 0.015, id)
+		assert.Less(t, n.loading, int64(1)<<30, id)
+		assert.Equal(t, kernels.BF16, n.stored)
+		// x, norm and delta; q, k, v and the heads' output; the feed-forward block.
+		assert.Greater(t, n.activations, int64(512*4*6*2560))
+		assert.Less(t, n.activations, int64(256<<20))
+	}
+}
+
+// TestFit: what does not fit is refused with the figures and what to do, and
+// what fits leaves its share to the KV cache.
+func TestFit(t *testing.T) {
+	const gib = int64(1) << 30
+	llama := models.Spec{Layers: 32, Attn: kernels.Attn{Heads: 32, KVHeads: 32, HeadDim: 128}}
+	l := models.Limits{MaxModelLen: 4096, MaxTokens: 512, MaxSeqs: 64, BlockSize: 16}
+	n := need{weights: 25 * gib, activations: gib / 4, loading: gib}
+	o := &options{model: "llama-2-7b-chat", dtype: kernels.F32, maxSeqs: 64, blockSize: 16}
+	_, err := o.fit(llama, l, n, 22*gib)
+	require.ErrorAs(t, err, &usageError{})
+	for _, s := range []string{"llama-2-7b-chat does not fit", "25.0 GiB in float32", "up to 1.0 GiB", "256.0 MiB", "1.0 MiB a token",
+		"22.0 GiB of memory are free", "--dtype bfloat16", "--max-num-batched-tokens (512)", "--max-num-seqs (64)", "--max-model-len (4096)"} {
+		assert.ErrorContains(t, err, s)
+	}
+	n.weights, o.dtype = 25*gib/2, kernels.BF16
+	got, err := o.fit(llama, l, n, 22*gib)
+	require.NoError(t, err)
+	token := int64(2 * 32 * 32 * 128 * 2)
+	assert.Equal(t, int((22*gib-n.weights-n.activations)/kvShare/(16*token)), got.Blocks)
+	_, err = o.fit(llama, l, n, 14*gib)
+	require.ErrorAs(t, err, &usageError{})
+	assert.ErrorContains(t, err, "--max-model-len is 4096")
+	assert.NotContains(t, err.Error(), "--dtype bfloat16")
+	o.kvBytes = 10 * gib
+	_, err = o.fit(llama, l, n, 22*gib)
+	assert.ErrorContains(t, err, "--kv-cache-memory-bytes")
+}
+
+func TestCgroupMemory(t *testing.T) {
+	root := t.TempDir()
+	self := filepath.Join(root, "self")
+	write := func(name, text string) {
+		t.Helper()
+		path := filepath.Join(root, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	}
+	check := func(want int64, limited bool) {
+		t.Helper()
+		got, ok := cgroupMemory(root, self)
+		assert.Equal(t, limited, ok)
+		assert.Equal(t, want, got)
+	}
+	check(0, false) // no list of groups
+	write("self", "0::/a/b\n")
+	check(0, false) // no group
+	write("a/b/memory.max", "max\n")
+	write("a/b/memory.current", "100\n")
+	check(0, false) // no limit
+	write("a/b/memory.max", "4096\n")
+	check(3996, true)
+	write("a/memory.max", "2000\n") // the group above has less left
+	write("a/memory.current", "1500\n")
+	check(500, true)
+	write("a/memory.stat", "anon 1000\ninactive_file 300\nactive_file 200\n")
+	check(800, true)
+	write("a/memory.current", "5000\n") // more than the limit
+	check(0, true)
+	// Version 1, in a container that sees its own group as the root.
+	write("self", "9:cpu,cpuacct:/x\n4:memory:/docker/f00\n0::/\nnonsense\n")
+	write("memory/memory.limit_in_bytes", "1000\n")
+	write("memory/memory.usage_in_bytes", "900\n")
+	write("memory/memory.stat", "inactive_file 1\ntotal_inactive_file 50\n")
+	check(150, true)
+	write("memory/memory.limit_in_bytes", "9223372036854771712\n")
+	write("self", "4:memory:/../../..\n") // stays below the mount
+	check(9223372036854771712-850, true)
+
 	free, err := freeMemory()
 	require.NoError(t, err)
 	assert.Positive(t, free)

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +43,7 @@ func load(ctx context.Context, o *options, c *console) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	limits, err := o.limits(spec)
+	limits, need, err := o.limits(ck, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,10 @@ func load(ctx context.Context, o *options, c *console) (*server, error) {
 	}
 	c.say("model %s: %s, %d layers, width %d, vocabulary %d, context %d of %d tokens", o.model,
 		spec.Architecture, spec.Layers, spec.Width, spec.Vocab, limits.MaxModelLen, spec.MaxPositions)
-	c.say("weights: %s", o.origin(loc))
+	c.say("weights: %s; %s in %s", o.origin(loc), size(need.weights), o.dtype)
+	if o.dtypeAuto && need.stored != o.dtype {
+		c.say("dtype %s: the checkpoint's %s is converted (--dtype float32 rounds nothing)", o.dtype, need.stored)
+	}
 	s, err := o.start(ck, spec, limits, tok, c)
 	if err != nil {
 		return nil, err
@@ -71,7 +74,8 @@ func load(ctx context.Context, o *options, c *console) (*server, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.close(ctx))
 	}
-	c.say("loaded in %.1f s; up to %d sequences and %d tokens in a step", time.Since(start).Seconds(), limits.MaxSeqs, limits.MaxTokens)
+	c.say("loaded in %.1f s; up to %d sequences and %d tokens in a step; peak memory %s", time.Since(start).Seconds(),
+		limits.MaxSeqs, limits.MaxTokens, size(peakMemory()))
 	return s, nil
 }
 
@@ -86,7 +90,7 @@ func (o *options) start(ck weights.Checkpoint, spec models.Spec, limits models.L
 	}
 	c.say("device %s, %s; KV cache of %d blocks, %d tokens, %s", dev.Name(), dev.DType(), limits.Blocks, limits.Blocks*limits.BlockSize,
 		size(int64(limits.Blocks)*blockBytes(limits.BlockSize, spec.KVBytesPerToken(dev.DType()))))
-	m, err := models.Open(dev, ck, limits)
+	m, err := loadModel(dev, ck, limits)
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
@@ -100,6 +104,20 @@ func (o *options) start(ck weights.Checkpoint, spec models.Spec, limits models.L
 	return &server{device: dev, engine: e}, nil
 }
 
+// loadCollect is the garbage collector's target while weights are loaded: tensors
+// that the device has copied are collected once they are a tenth of the heap,
+// which holds little else, instead of as much again. It scans no tensor's bytes.
+const loadCollect = 10
+
+// loadModel puts a model on the device, and leaves nothing of its checkpoint in
+// this process's heap.
+func loadModel(dev kernels.Device, ck weights.Checkpoint, limits models.Limits) (*models.Model, error) {
+	usual := debug.SetGCPercent(loadCollect)
+	defer debug.FreeOSMemory()
+	defer debug.SetGCPercent(usual)
+	return models.Open(dev, ck, limits)
+}
+
 // close ends the engine, within ctx, and frees the device. Where the engine did
 // not end in time the device is left alone: a step may still be using it.
 func (s *server) close(ctx context.Context) error {
@@ -109,25 +127,26 @@ func (s *server) close(ctx context.Context) error {
 	return s.device.Close()
 }
 
-// limits checks the command line against the model's sizes and this machine's memory.
-func (o *options) limits(spec models.Spec) (models.Limits, error) {
+// limits checks the command line against the model's sizes and this machine's
+// memory, and tells what the model needs of it.
+func (o *options) limits(ck weights.Checkpoint, spec models.Spec) (models.Limits, need, error) {
 	l := models.Limits{MaxModelLen: o.maxModelLen, MaxTokens: o.maxTokens, MaxSeqs: o.maxSeqs, BlockSize: o.blockSize}
 	if l.MaxModelLen == 0 {
 		l.MaxModelLen = spec.MaxPositions
 	}
 	if l.MaxModelLen > spec.MaxPositions {
-		return l, usage("--max-model-len %d is beyond what %s was made for: it must be from 2 to %d", l.MaxModelLen, o.model, spec.MaxPositions)
+		return l, need{}, usage("--max-model-len %d is beyond what %s was made for: it must be from 2 to %d", l.MaxModelLen, o.model, spec.MaxPositions)
 	}
 	free, err := freeMemory()
 	if err != nil {
-		return l, fmt.Errorf("finding how much memory is free: %w", err)
+		return l, need{}, fmt.Errorf("finding how much memory is free: %w", err)
 	}
-	if need := stepBytes(spec, o.maxTokens, o.maxSeqs); need > free {
-		return l, usage("--max-num-batched-tokens %d and --max-num-seqs %d need %s for a step's activations, but %s of memory are free: give smaller ones",
-			o.maxTokens, o.maxSeqs, size(need), size(free))
+	n, err := measure(ck, o.dtype, l)
+	if err != nil {
+		return l, n, err
 	}
-	l.Blocks, err = kvBlocks(o, l.MaxModelLen, spec.KVBytesPerToken(o.dtype), free)
-	return l, err
+	l, err = o.fit(spec, l, n, free)
+	return l, n, err
 }
 
 // openTokenizer opens the model's tokenizer. Dummy weights need no files, so a
@@ -172,19 +191,6 @@ func (o *options) seeds() func() uint64 {
 		z = (z ^ z>>27) * 0x94d049bb133111eb
 		return z ^ z>>31
 	}
-}
-
-// stepBytes is about what a step's activations take: float32, by the buffers
-// that models.Open allocates and the engine's copy of the logits.
-func stepBytes(s models.Spec, tokens, seqs int) int64 {
-	up := s.FFN
-	if s.FFNGated {
-		up *= 2
-	}
-	row := 3*s.Width + (2*s.Attn.Heads+2*s.Attn.KVHeads)*s.Attn.HeadDim + up + s.FFN
-	out := 2*s.Width + 2*s.Vocab
-	total := float64(tokens)*float64(row)*4 + float64(seqs)*float64(out)*4
-	return int64(min(total, math.MaxInt64/2))
 }
 
 // size writes bytes for people.
