@@ -29,9 +29,9 @@ func (p *Pool) Find(keys []Key, window int) Match {
 	} else {
 		// From the end, until so many in a row are there as the window reaches
 		// back into, or as there are.
-		need := max(1, p.BlocksFor(window-1))
+		need := p.BlocksFor(window - 1)
 		m.Skip = len(keys)
-		for m.Skip > 0 && len(p.found) < need {
+		for m.Skip > 0 && len(p.found) < max(1, need) {
 			m.Skip--
 			if b := p.index.find(&keys[m.Skip]); b != none {
 				p.found = append(p.found, b)
@@ -41,6 +41,10 @@ func (p *Pool) Find(keys []Key, window int) Match {
 		}
 		if len(p.found) == 0 {
 			m.Skip = 0
+		}
+		if need == 0 { // a position sees itself alone
+			m.Skip += len(p.found)
+			p.found = p.found[:0]
 		}
 		slices.Reverse(p.found)
 	}

@@ -169,7 +169,8 @@ func TestFindInAWindow(t *testing.T) {
 		{6, []int{}, 0, 0},
 		{5, []int{4, 5}, 4, 6},
 		{2, []int{4}, 4, 5},
-		{1, []int{4}, 4, 5},
+		{1, []int{4}, 5, 5},
+		{1, []int{}, 0, 0},
 		{99, []int{0, 1, 2}, 0, 3},
 		{99, []int{1, 2, 3}, 0, 0},
 	} {
@@ -234,6 +235,7 @@ func FuzzPool(f *testing.F) {
 			case 3:
 				if len(a.Blocks()) == 0 {
 					m := p.Find(keys[:min(n, len(keys))], n%7)
+					require.LessOrEqual(t, m.End(), min(n, len(keys)))
 					for i, b := range m.Blocks {
 						require.Equal(t, keys[m.Skip+i], content[b], "another content was found")
 					}

@@ -51,6 +51,9 @@ func (s *Scheduler) checkSeq(q *Seq, running bool) error {
 		return fmt.Errorf("%w: sequence %d waits with %d blocks and %d tokens computed", ErrInconsistent, q.order, blocks, q.computed)
 	case q.computed > len(q.Tokens):
 		return fmt.Errorf("%w: sequence %d has %d tokens, %d computed", ErrInconsistent, q.order, len(q.Tokens), q.computed)
+	case q.table.Passed() > 0 && (s.cfg.Window == 0 || q.table.Passed()*s.pool.BlockSize() > q.computed-s.cfg.Window+1):
+		return fmt.Errorf("%w: sequence %d has let go of %d blocks with %d tokens computed and a window of %d",
+			ErrInconsistent, q.order, q.table.Passed(), q.computed, s.cfg.Window)
 	case s.pool.BlocksFor(q.computed) > blocks:
 		return fmt.Errorf("%w: sequence %d has %d blocks for %d tokens computed", ErrInconsistent, q.order, blocks, q.computed)
 	}

@@ -13,22 +13,46 @@
 //     needs a block when none is free takes those of the newest running
 //     sequence, which goes back to the head of the queue (preemption by
 //     recompute, as vLLM's), itself if it is the newest;
-//     b. sequences in the middle of their prompt, oldest first, as much of it
-//     as rows are left (chunked prefill);
+//     b. the sequence in the middle of its prompt, as much of it as rows are
+//     left (chunked prefill). There is at most one, the newest that runs;
 //     c. waiting sequences in order of arrival, while rows, MaxSeqs and blocks
 //     last. None overtakes the first that does not fit.
 //     A prompt of which every row's logits are wanted (Seq.LogitsTo) goes in
 //     chunks of the rows of logits that the running sequences leave.
-//  3. The engine computes the batch; Done counts its tokens as computed.
+//  3. The engine computes the batch; Done counts its tokens as computed, makes
+//     its full blocks known to the prefix cache and lets go of blocks that the
+//     window has passed. A batch that could not be computed ends with Failed.
 //  4. The engine appends each sampled token to its sequence, or calls Remove.
 //
-// Why nobody waits for ever. All running sequences arrived before all waiting
-// ones, and the oldest loses its blocks to nobody: Add refused it unless the
-// whole pool can hold it, so it ends, and then the next is the oldest.
-// MaxTokens is at least MaxSeqs, so that decoding rows never use up a step while
-// a prompt waits among them.
+// # Prefix cache
 //
-// A sequence is admitted only when blocks for all of its tokens are free and one
-// more for every sequence that runs already; otherwise two sequences could
-// preempt each other at every step, each undoing the other's prefill.
+// With PrefixCaching, a sequence that is admitted begins behind the longest
+// beginning whose keys and values are still in the cache, whoever computed them
+// (kvcache.Pool.Find); one that was preempted so finds its own. At least the last
+// token is computed, for its logits, and every row whose logits are wanted. A
+// block is known only after the step that filled it has succeeded. Sequences
+// admitted in the same step find nothing of each other.
+//
+// # Window
+//
+// With a Window a sequence holds the blocks that its next token sees, and in its
+// prompt those of one chunk more: SeqBlocks, however long it is. It takes them
+// when it is admitted; later chunks go into as many as its window has passed.
+// So MaxLen is not bounded by the pool, once that holds a window.
+//
+// # Why nobody waits for ever
+//
+// All running sequences arrived before all waiting ones, and the oldest loses
+// its blocks to nobody: Add refused it unless the whole pool can hold it, or its
+// window and a token, so it ends, and then the next is the oldest. It has a row
+// in every step: MaxTokens is at least MaxSeqs, so that decoding rows never use
+// up a step, and the one in the middle of its prompt is the newest, so that if
+// it is the oldest it is alone and all blocks are its. While others run, they
+// may get the blocks that its window passed before it does (decoding comes
+// first): its chunk is then smaller, or waits, and nobody is admitted meanwhile.
+//
+// A sequence is admitted only when there are free blocks for all of its tokens,
+// or its window and a chunk, and one more for every sequence that runs already;
+// otherwise two sequences could preempt each other at every step, each undoing
+// the other's prefill.
 package sched

@@ -26,9 +26,11 @@ func (e *NeverFitsError) Is(target error) bool { return target == ErrNeverFits }
 
 // Config bounds a scheduler.
 type Config struct {
-	MaxTokens int // rows of a step; at least MaxSeqs
-	MaxSeqs   int // sequences that run at once, and rows of logits of a step
-	MaxLen    int // tokens of a sequence
+	MaxTokens     int  // rows of a step; at least MaxSeqs
+	MaxSeqs       int  // sequences that run at once, and rows of logits of a step
+	MaxLen        int  // tokens of a sequence
+	Window        int  // positions that a token sees, itself included; 0 is all
+	PrefixCaching bool // tokens whose keys and values are still in the cache are not computed again
 }
 
 // Scheduler holds the sequences that wait and run. It is not safe for concurrent use.
@@ -41,6 +43,14 @@ type Scheduler struct {
 	extra       int // rows of logits in the batch beyond one for every sequence
 	arrivals    uint64
 	preemptions uint64
+	prefix      PrefixStats
+}
+
+// PrefixStats counts what was looked for in the prefix cache when sequences
+// were first admitted.
+type PrefixStats struct {
+	Queries uint64 // tokens of these sequences, but those of which every row's logits are wanted
+	Hits    uint64 // of these, found
 }
 
 // Chunk is consecutive tokens of one sequence: Seq.Tokens[Start : Start+Len],
@@ -74,13 +84,29 @@ func New(cfg Config, pool *kvcache.Pool) (*Scheduler, error) {
 			cfg.MaxTokens, cfg.MaxSeqs)
 	case cfg.MaxLen < 1:
 		return nil, fmt.Errorf("--max-model-len is %d: at least 1 is needed", cfg.MaxLen)
+	case cfg.Window < 0:
+		return nil, fmt.Errorf("an attention window of %d positions", cfg.Window)
 	}
-	cfg.MaxLen = min(cfg.MaxLen, pool.Blocks()*pool.BlockSize())
+	if SeqBlocks(cfg.MaxLen, cfg.Window, 1, pool.BlockSize()) > pool.Blocks() {
+		cfg.MaxLen = min(cfg.MaxLen, pool.Blocks()*pool.BlockSize())
+	}
 	return &Scheduler{cfg: cfg, pool: pool, batch: Batch{Chunks: make([]Chunk, 0, cfg.MaxSeqs)}}, nil
 }
 
+// SeqBlocks is the most blocks that a sequence of up to maxLen tokens holds at
+// once when it is computed in chunks of up to chunk tokens and every token sees
+// window positions (0: all). The first token of a chunk sees window−1 back, into
+// a block that may begin blockSize−1 earlier still.
+func SeqBlocks(maxLen, window, chunk, blockSize int) int {
+	all := (maxLen + blockSize - 1) / blockSize
+	if window == 0 {
+		return all
+	}
+	return min(all, (window+chunk-2+blockSize-1)/blockSize+1)
+}
+
 // MaxLen is the most tokens a sequence may have: Config.MaxLen, or what the
-// whole pool holds where that is less.
+// whole pool holds where that is less and no window lets a sequence go on in it.
 func (s *Scheduler) MaxLen() int { return s.cfg.MaxLen }
 
 // Running is the number of sequences that hold blocks.
@@ -88,6 +114,12 @@ func (s *Scheduler) Running() int { return s.running.len }
 
 // Waiting is the number of sequences that hold none, preempted ones among them.
 func (s *Scheduler) Waiting() int { return s.waiting.len }
+
+// PrefixStats counts the prefix cache's work so far.
+func (s *Scheduler) PrefixStats() PrefixStats { return s.prefix }
+
+// ResetPrefixCache makes the scheduler find nothing of what was computed before.
+func (s *Scheduler) ResetPrefixCache() { s.pool.Reset() }
 
 // Preemptions counts how often a running sequence lost its blocks.
 func (s *Scheduler) Preemptions() uint64 { return s.preemptions }
@@ -102,6 +134,9 @@ func (s *Scheduler) Add(q *Seq) error {
 		return fmt.Errorf("a sequence of %d tokens with a limit of %d", len(q.Tokens), q.Limit)
 	case q.Limit > s.cfg.MaxLen:
 		return &NeverFitsError{Tokens: q.Limit, Limit: s.cfg.MaxLen}
+	}
+	if s.cfg.PrefixCaching {
+		q.Hash(s.pool.BlockSize())
 	}
 	q.order, s.arrivals = s.arrivals, s.arrivals+1
 	q.computed = 0
@@ -147,29 +182,88 @@ func (s *Scheduler) decode() {
 	}
 }
 
-// prefill goes on with the prompts that are begun; their blocks are theirs already.
+// prefill goes on with the prompt that is begun, if there is one. Only the newest
+// running sequence can be in the middle of its prompt: what cuts a prompt short
+// is the end of the rows, of the rows of logits or of the free blocks, and
+// without any of the three nobody is admitted behind it.
 func (s *Scheduler) prefill() {
-	for q := s.running.first; q != nil && s.room() > 0; q = q.next {
-		if q.left() > 1 {
-			s.take(q, min(q.left(), s.room()))
+	if q := s.running.last; q != nil && q.left() > 1 && s.room() > 0 {
+		s.extend(q)
+		if n := s.chunk(q); n > 0 {
+			s.take(q, n)
 		}
 	}
 }
 
-// admit begins waiting sequences in order of arrival. One that this batch
-// preempted stays out: of the blocks that it had, at least one is taken.
+// admit begins waiting sequences in order of arrival.
 func (s *Scheduler) admit() {
 	for s.waiting.first != nil && s.room() > 0 && s.running.len+s.extra < s.cfg.MaxSeqs {
 		q := s.waiting.first
-		if s.pool.BlocksFor(len(q.Tokens))+s.running.len > s.pool.FreeBlocks() {
+		if !s.begin(q) {
 			return
 		}
-		s.pool.Reserve(&q.table, q.Limit)
-		s.pool.Grow(&q.table, len(q.Tokens))
 		s.waiting.remove(q)
 		s.running.pushBack(q)
-		s.take(q, min(q.left(), s.room()))
+		s.take(q, s.chunk(q))
 	}
+}
+
+// begin gives a waiting sequence the blocks to begin with: those that the prefix
+// cache has, and free ones for the rest. It reports false when that would leave
+// fewer than one for each sequence that runs.
+func (s *Scheduler) begin(q *Seq) bool {
+	free := s.pool.FreeBlocks() - s.running.len
+	if free < 1 {
+		return false // even with all but the last token found
+	}
+	m := s.find(q)
+	held := min(s.pool.BlocksFor(len(q.Tokens)), m.Skip+s.due(q))
+	if held-m.End()+m.Idle > free {
+		return false
+	}
+	s.pool.Reserve(&q.table, q.Limit)
+	s.pool.Share(&q.table, m.Skip, m.Blocks)
+	s.pool.Grow(&q.table, held*s.pool.BlockSize())
+	q.computed = m.End() * s.pool.BlockSize()
+	if !q.admitted {
+		q.admitted = true
+		q.cached = q.computed
+		if s.cfg.PrefixCaching && q.LogitsFrom >= q.LogitsTo {
+			s.prefix.Queries += uint64(len(q.Tokens))
+			s.prefix.Hits += uint64(q.cached)
+		}
+	}
+	return true
+}
+
+// find looks for the beginning of a sequence in the prefix cache.
+func (s *Scheduler) find(q *Seq) kvcache.Match {
+	if !s.cfg.PrefixCaching {
+		return kvcache.Match{}
+	}
+	return s.pool.Find(q.chain.Keys()[:q.needless()/s.pool.BlockSize()], s.cfg.Window)
+}
+
+// due is the number of blocks that a sequence holds while its prompt is computed.
+func (s *Scheduler) due(q *Seq) int {
+	n := SeqBlocks(len(q.Tokens), s.cfg.Window, min(s.cfg.MaxTokens, len(q.Tokens)), s.pool.BlockSize())
+	return min(n, s.pool.Blocks())
+}
+
+// extend gives a sequence in the middle of its prompt the blocks that it is due
+// behind those that its window has passed, as far as there are any.
+func (s *Scheduler) extend(q *Seq) {
+	blocks := len(q.table.Blocks())
+	want := min(s.pool.BlocksFor(len(q.Tokens)), q.table.Passed()+s.due(q)) - blocks
+	if want > 0 {
+		s.pool.Grow(&q.table, (blocks+min(want, s.pool.FreeBlocks()))*s.pool.BlockSize())
+	}
+}
+
+// chunk is how many of a sequence's tokens the batch takes: as many as are
+// left, have a row and have a block.
+func (s *Scheduler) chunk(q *Seq) int {
+	return min(q.left(), s.room(), len(q.table.Blocks())*s.pool.BlockSize()-q.computed)
 }
 
 // room is the number of rows left in the batch.
@@ -199,12 +293,51 @@ func (s *Scheduler) preempt(q *Seq) {
 	s.preemptions++
 }
 
-// Done counts the tokens of the last batch as computed. Sequences removed since
-// are passed over.
+// Done counts the tokens of the last batch as computed, makes the blocks that
+// are full now known to the prefix cache, and lets go of those that the window
+// has passed. Sequences removed since are passed over.
 func (s *Scheduler) Done() {
 	for _, c := range s.batch.Chunks {
-		if c.Seq.queue == &s.running {
-			c.Seq.computed = c.Start + c.Len
+		q := c.Seq
+		if q.queue != &s.running {
+			continue
+		}
+		q.computed = c.Start + c.Len
+		if s.cfg.PrefixCaching {
+			s.register(q, c.Start/s.pool.BlockSize())
+		}
+		if s.cfg.Window > 0 {
+			// The next token is at position computed.
+			s.pool.Pass(&q.table, q.computed-s.cfg.Window+1)
 		}
 	}
+}
+
+// register makes a sequence's full blocks known, from the one given on.
+func (s *Scheduler) register(q *Seq, from int) {
+	full := q.computed / s.pool.BlockSize()
+	q.chain.Extend(q.Tokens[:q.computed], s.pool.BlockSize())
+	for i := from; i < full; i++ {
+		s.pool.Register(&q.table, i, &q.chain.Keys()[i])
+	}
+}
+
+// Failed ends a batch that could not be computed, in the place of Done. What
+// the cache holds for its sequences is in doubt: they are taken out and their
+// blocks are made unknown. Sequences that run without a part in the batch may
+// share some of these and are preempted.
+func (s *Scheduler) Failed() {
+	for _, c := range s.batch.Chunks {
+		s.Discard(c.Seq)
+	}
+	for s.running.last != nil {
+		s.preempt(s.running.last)
+	}
+}
+
+// Discard is Remove for a sequence whose cache content is in doubt: nothing of
+// it will be found again.
+func (s *Scheduler) Discard(q *Seq) {
+	s.pool.Forget(&q.table)
+	s.Remove(q)
 }

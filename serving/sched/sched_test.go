@@ -1,8 +1,7 @@
 package sched
 
 import (
-	"math/rand/v2"
-	"slices"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -194,177 +193,6 @@ func TestDoneAfterRemove(t *testing.T) {
 	require.Empty(t, s.Schedule().Chunks)
 }
 
-// workload drives a scheduler as the engine does and holds its promises at every step.
-type workload struct {
-	t        testing.TB
-	s        *Scheduler
-	cfg      Config
-	live     []*Seq
-	computed map[*Seq]int // tokens whose cache content the test believes in
-}
-
-// step runs one step and removes what has ended.
-func (w *workload) step() {
-	t := w.t
-	var decoding []*Seq
-	for q := w.s.running.first; q != nil; q = q.next {
-		if q.left() == 1 {
-			decoding = append(decoding, q)
-		}
-	}
-	b := w.s.Schedule()
-	require.NoError(t, w.s.Check())
-	require.NotEmpty(t, b.Chunks, "sequences are queued, but none can go on")
-	w.checkBatch(b)
-
-	in := map[*Seq]bool{}
-	for _, c := range b.Chunks {
-		in[c.Seq] = true
-	}
-	for _, q := range decoding {
-		require.True(t, in[q] || q.queue == &w.s.waiting, "a sequence that decodes was left out and not preempted")
-	}
-	for q := w.s.running.first; q != nil; q = q.next {
-		require.True(t, in[q], "a sequence runs but gets no row")
-	}
-	w.checkAdmission()
-	for _, c := range b.Chunks {
-		w.computed[c.Seq] = c.Start + c.Len
-	}
-	sampled(w.s, b)
-	for _, c := range b.Chunks {
-		if len(c.Seq.Tokens) == c.Seq.Limit {
-			w.remove(c.Seq)
-		}
-	}
-}
-
-// checkBatch holds that every token is computed once and after those before it,
-// in a slot that is nobody else's, decodes first.
-func (w *workload) checkBatch(b *Batch) {
-	t := w.t
-	for q := w.s.waiting.first; q != nil; q = q.next { // preempted: what was computed is gone
-		w.computed[q] = 0
-	}
-	rows, logits, partial, decoding := 0, 0, 0, true
-	slots := map[int32]bool{}
-	for _, c := range b.Chunks {
-		require.Equal(t, w.computed[c.Seq], c.Start, "a token is skipped or computed twice")
-		require.Positive(t, c.Len)
-		require.Equal(t, c.Start+c.Len == len(c.Seq.Tokens), c.Last)
-		for p := c.Start; p < c.Start+c.Len; p++ {
-			require.False(t, slots[c.Seq.Slot(p)], "two tokens of a step share a slot")
-			slots[c.Seq.Slot(p)] = true
-			if c.Wants(p) {
-				logits++
-			}
-		}
-		if first := w.s.waiting.first; first != nil {
-			require.Less(t, c.Seq.order, first.order, "a sequence that waits was overtaken")
-		}
-		if c.Len > 1 {
-			decoding = false
-		} else if c.Start > 0 && c.Last && !decoding {
-			require.Fail(t, "a decode comes after a prefill")
-		}
-		if !c.Last && c.Seq.LogitsFrom >= c.Seq.LogitsTo {
-			partial++
-		}
-		c.Seq.LogitsFrom = max(c.Seq.LogitsFrom, c.Start+c.Len)
-		rows += c.Len
-	}
-	require.Equal(t, rows, b.Tokens)
-	require.LessOrEqual(t, rows, w.cfg.MaxTokens)
-	require.LessOrEqual(t, logits, w.cfg.MaxSeqs, "rows of logits")
-	require.LessOrEqual(t, partial, 1, "two prompts are in the middle at once")
-}
-
-// checkAdmission holds that the first that waits does so for a reason.
-func (w *workload) checkAdmission() {
-	q := w.s.waiting.first
-	if q == nil || w.s.running.len+w.s.extra == w.cfg.MaxSeqs || w.s.room() == 0 {
-		return
-	}
-	require.Greater(w.t, w.s.pool.BlocksFor(len(q.Tokens))+w.s.running.len, w.s.pool.FreeBlocks(),
-		"the first that waits would fit")
-}
-
-func (w *workload) remove(q *Seq) {
-	w.s.Remove(q)
-	w.live = slices.DeleteFunc(w.live, func(x *Seq) bool { return x == q })
-	delete(w.computed, q)
-}
-
-// runWorkload plays random arrivals and cancels until all have ended.
-func runWorkload(t testing.TB, rng *rand.Rand, requests int) (steps int, preemptions uint64) {
-	maxSeqs := 1 + rng.IntN(12)
-	w := &workload{t: t, computed: map[*Seq]int{}, cfg: Config{
-		MaxSeqs: maxSeqs, MaxTokens: maxSeqs + rng.IntN(40), MaxLen: 8 + rng.IntN(120),
-	}}
-	blocks, size := 1+rng.IntN(40), 1+rng.IntN(9)
-	w.s = newScheduler(t, w.cfg, blocks, size)
-	total := 0
-	for requests > 0 || len(w.live) > 0 {
-		for requests > 0 && (len(w.live) == 0 || rng.IntN(3) == 0) {
-			requests--
-			limit := 2 + rng.IntN(w.s.MaxLen()+4)
-			q := seq(1+rng.IntN(limit-1), 0)
-			q.Limit = limit
-			if rng.IntN(4) == 0 {
-				q.LogitsTo = len(q.Tokens) - 1
-			}
-			if limit > w.s.MaxLen() {
-				require.ErrorIs(t, w.s.Add(q), ErrNeverFits)
-				continue
-			}
-			require.NoError(t, w.s.Add(q))
-			w.live = append(w.live, q)
-			total += limit
-		}
-		if len(w.live) == 0 {
-			continue
-		}
-		if rng.IntN(10) == 0 { // one is cancelled
-			w.remove(w.live[rng.IntN(len(w.live))])
-			require.NoError(t, w.s.Check())
-			if len(w.live) == 0 {
-				continue
-			}
-		}
-		w.step()
-		require.NoError(t, w.s.Check())
-		steps++
-		// The oldest gets a row in every step, so one sequence after another is
-		// the slowest there is.
-		require.LessOrEqual(t, steps, total, "more steps than tokens: no progress")
-	}
-	require.Equal(t, blocks, w.s.pool.FreeBlocks(), "blocks were not returned")
-	require.NoError(t, w.s.pool.Check())
-	return steps, w.s.Preemptions()
-}
-
-func TestRandomWorkloads(t *testing.T) {
-	runs := 200
-	if testing.Short() {
-		runs = 50
-	}
-	var steps int
-	var preemptions uint64
-	for seed := range uint64(runs) {
-		n, p := runWorkload(t, rand.New(rand.NewPCG(seed, 1)), 40)
-		steps, preemptions = steps+n, preemptions+p
-	}
-	t.Logf("%d workloads, %d steps, %d preemptions", runs, steps, preemptions)
-	require.Positive(t, preemptions, "the workloads never ran out of blocks")
-}
-
-func FuzzSchedule(f *testing.F) {
-	f.Add(uint64(1), uint64(2), uint8(20))
-	f.Fuzz(func(t *testing.T, a, b uint64, requests uint8) {
-		runWorkload(t, rand.New(rand.NewPCG(a, b)), int(requests%64))
-	})
-}
-
 // TestCheckFinds breaks the queues in every way that Check names.
 func TestCheckFinds(t *testing.T) {
 	for name, corrupt := range map[string]func(s *Scheduler, run, wait *Seq){
@@ -374,6 +202,7 @@ func TestCheckFinds(t *testing.T) {
 		"waits computed": func(_ *Scheduler, _, wait *Seq) { wait.computed = 1 },
 		"over computed":  func(_ *Scheduler, run, _ *Seq) { run.computed = 5 },
 		"no block":       func(_ *Scheduler, run, _ *Seq) { run.Tokens, run.computed, run.Limit = make([]int32, 40), 40, 40 },
+		"passed":         func(s *Scheduler, run, _ *Seq) { s.pool.Pass(&run.table, 4) },
 		"over its limit": func(_ *Scheduler, run, _ *Seq) { run.Limit = 3 },
 		"too many run":   func(s *Scheduler, _, _ *Seq) { s.cfg.MaxSeqs = 0 },
 		"blocks":         func(s *Scheduler, run, _ *Seq) { s.pool.Free(&run.table); s.pool.Grow(&run.table, 40) },
@@ -389,11 +218,16 @@ func TestCheckFinds(t *testing.T) {
 	}
 }
 
-// decoding is a scheduler in the steady state: n sequences, one token each a step.
-func decoding(t testing.TB, n int) *Scheduler {
-	s := newScheduler(t, Config{MaxTokens: 8 * n, MaxSeqs: n, MaxLen: 1 << 16}, n*4097, 16)
-	for range n {
-		q := &Seq{Tokens: make([]int32, 8, 1<<16), Limit: 1 << 16}
+const decodeLimit = 1 << 14
+
+// decoding is a scheduler in the steady state: n sequences, one token each a
+// step, that nothing is known of.
+func decoding(t testing.TB, n, window int) *Scheduler {
+	cfg := Config{MaxTokens: 8 * n, MaxSeqs: n, MaxLen: decodeLimit, Window: window, PrefixCaching: true}
+	s := newScheduler(t, cfg, n*(decodeLimit/16+1), 16)
+	for i := range n {
+		q := &Seq{Tokens: make([]int32, 8, decodeLimit), Limit: decodeLimit}
+		q.Tokens[0] = int32(i)
 		require.NoError(t, s.Add(q))
 	}
 	for s.Waiting() > 0 {
@@ -412,19 +246,28 @@ func decodeStep(s *Scheduler) {
 }
 
 func TestDecodeAllocatesNothing(t *testing.T) {
-	s := decoding(t, 16)
-	require.Zero(t, testing.AllocsPerRun(1000, func() { decodeStep(s) }))
+	for _, window := range []int{0, 100} {
+		s := decoding(t, 16, window)
+		require.Zero(t, testing.AllocsPerRun(1000, func() { decodeStep(s) }))
+	}
 }
 
+// BenchmarkSchedule is what the scheduler adds to a step in which all decode.
 func BenchmarkSchedule(b *testing.B) {
-	s := decoding(b, 16)
-	b.ReportAllocs()
-	for b.Loop() {
-		if s.running.first.left()+s.running.first.computed >= 1<<16 {
-			b.StopTimer()
-			s = decoding(b, 16)
-			b.StartTimer()
+	for _, n := range []int{1, 16, 256} {
+		for _, window := range []int{0, 4096} {
+			b.Run(fmt.Sprintf("seqs=%d/window=%d", n, window), func(b *testing.B) {
+				s := decoding(b, n, window)
+				b.ReportAllocs()
+				for b.Loop() {
+					if s.running.first.left()+s.running.first.computed >= decodeLimit {
+						b.StopTimer()
+						s = decoding(b, n, window)
+						b.StartTimer()
+					}
+					decodeStep(s)
+				}
+			})
 		}
-		decodeStep(s)
 	}
 }

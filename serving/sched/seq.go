@@ -15,20 +15,48 @@ type Seq struct {
 	LogitsFrom, LogitsTo int
 
 	computed   int           // tokens whose keys and values are in the cache
-	table      kvcache.Table // their blocks; those of all Tokens at admission
+	cached     int           // of these, found there at the first admission
+	admitted   bool          // there was a first admission
+	table      kvcache.Table // their blocks, and what is reserved; doc.go says how much
+	chain      kvcache.Chain // keys of the full blocks
 	queue      *queue        // where it is; nil before Add and after Remove
 	prev, next *Seq          // neighbours in the queue
 	order      uint64        // of arrival
 }
 
+// Hash computes the keys of the full blocks of Tokens, in a time linear in
+// their number, and makes room for those to come. With a prefix cache, who calls
+// it before Add, in a goroutine of its own choice, keeps that out of the step;
+// else the scheduler does it.
+func (s *Seq) Hash(blockSize int) {
+	s.chain.Reserve(s.Limit, blockSize)
+	s.chain.Extend(s.Tokens, blockSize)
+}
+
 // Computed is the number of tokens whose keys and values are in the cache.
 func (s *Seq) Computed() int { return s.computed }
 
-// Slot is the cache slot of a position that the last Batch had, or one before it.
+// Cached is the number of tokens that were in the prefix cache when the
+// sequence was first admitted.
+func (s *Seq) Cached() int { return s.cached }
+
+// Slot is the cache slot of a position that the last Batch had, or one before it
+// that the window has not passed.
 func (s *Seq) Slot(pos int) int32 { return s.table.Slot(pos) }
 
-// Blocks are its cache blocks in order, valid until the next Schedule or Remove.
+// Blocks are its cache blocks in order, kvcache.Freed those that the window has
+// passed, valid until the next Schedule, Done or Remove.
 func (s *Seq) Blocks() []int32 { return s.table.Blocks() }
+
+// needless is the number of tokens at its beginning that need not be computed
+// if their keys and values are at hand: no row of theirs gives logits.
+func (s *Seq) needless() int {
+	n := len(s.Tokens) - 1
+	if s.LogitsFrom < s.LogitsTo {
+		n = min(n, s.LogitsFrom)
+	}
+	return n
+}
 
 // left is the number of tokens to compute before the next can be sampled.
 func (s *Seq) left() int { return len(s.Tokens) - s.computed }

@@ -1,0 +1,315 @@
+package sched
+
+import (
+	"encoding/binary"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// workload drives a scheduler as the engine does and holds its promises at every
+// step. It keeps the cache's content: what a slot holds stands for all tokens of
+// its sequence up to its position, as keys and values do in a model.
+type workload struct {
+	t        testing.TB
+	rng      *rand.Rand
+	s        *Scheduler
+	cfg      Config
+	live     []*Seq
+	computed map[*Seq]int // of those that run: tokens whose cache content the test believes in
+	cells    []uint64     // by slot
+	steps    int
+	found    int // tokens that were not computed
+	passed   int // most blocks that a sequence let go of
+}
+
+// histories returns, for every position of a sequence, what its slot holds.
+func histories(tokens []int32) []uint64 {
+	h := fnv.New64a()
+	out := make([]uint64, len(tokens))
+	for i, id := range tokens {
+		_ = binary.Write(h, binary.LittleEndian, id)
+		out[i] = h.Sum64()
+	}
+	return out
+}
+
+// step runs one step and removes what has ended.
+func (w *workload) step() {
+	t := w.t
+	var decoding []*Seq
+	for q := w.s.running.first; q != nil; q = q.next {
+		if q.left() == 1 {
+			decoding = append(decoding, q)
+		}
+	}
+	b := w.s.Schedule()
+	w.check()
+	require.NotEmpty(t, b.Chunks, "sequences are queued, but none can go on")
+	w.checkBatch(b)
+
+	in := map[*Seq]bool{}
+	for _, c := range b.Chunks {
+		in[c.Seq] = true
+	}
+	for _, q := range decoding {
+		require.True(t, in[q] || q.queue == &w.s.waiting, "a sequence that decodes was left out and not preempted")
+	}
+	for q := w.s.running.first; q != nil; q = q.next {
+		// Others may have got the blocks that a window has passed.
+		stalls := q == w.s.running.last && w.cfg.Window > 0 && w.s.chunk(q) == 0
+		require.True(t, in[q] || stalls, "a sequence runs but gets no row")
+	}
+	w.checkAdmission()
+	if w.rng.IntN(30) == 0 {
+		w.fail(b)
+		return
+	}
+	for _, c := range b.Chunks {
+		w.computed[c.Seq] = c.Start + c.Len
+	}
+	var next []*Seq
+	for _, c := range b.Chunks {
+		if c.Last {
+			next = append(next, c.Seq)
+		}
+	}
+	w.s.Done()
+	for _, q := range next {
+		q.Tokens = append(q.Tokens, int32(len(q.Tokens)%3))
+	}
+	for _, q := range next {
+		if len(q.Tokens) == q.Limit {
+			w.remove(q)
+		}
+	}
+	for q := w.s.running.first; q != nil && q != w.s.running.last; q = q.next {
+		require.Equal(t, 1, q.left(), "only the newest may be in the middle of its prompt")
+	}
+}
+
+// fail has the batch fail, which leaves anything in the cache of its sequences.
+func (w *workload) fail(b *Batch) {
+	chunks := slices.Clone(b.Chunks)
+	for _, c := range chunks {
+		for i, block := range c.Seq.Blocks() {
+			if i >= c.Seq.table.Passed() {
+				size := w.s.pool.BlockSize()
+				for slot := range size {
+					w.cells[int(block)*size+slot] = w.rng.Uint64()
+				}
+			}
+		}
+	}
+	w.s.Failed()
+	require.Zero(w.t, w.s.Running())
+	for _, c := range chunks {
+		w.remove(c.Seq)
+	}
+	clear(w.computed)
+}
+
+func (w *workload) check() {
+	w.t.Helper()
+	require.NoError(w.t, w.s.Check())
+	for q := w.s.running.first; q != nil; q = q.next {
+		held := len(q.Blocks()) - q.table.Passed()
+		require.LessOrEqual(w.t, held, SeqBlocks(w.s.MaxLen(), w.cfg.Window, w.cfg.MaxTokens, w.s.pool.BlockSize()),
+			"a sequence holds more than its window and a chunk")
+		w.passed = max(w.passed, q.table.Passed())
+	}
+}
+
+// checkBatch holds that every token is computed once, in a slot that is nobody
+// else's, and sees its own sequence in all slots of its window; decodes first.
+func (w *workload) checkBatch(b *Batch) {
+	t := w.t
+	for q := w.s.waiting.first; q != nil; q = q.next { // preempted: what was computed is gone
+		delete(w.computed, q)
+	}
+	rows, logits, partial, decoding := 0, 0, 0, true
+	slots := map[int32]bool{}
+	for _, c := range b.Chunks {
+		w.checkStart(c)
+		require.Positive(t, c.Len)
+		require.Equal(t, c.Start+c.Len == len(c.Seq.Tokens), c.Last)
+		content := histories(c.Seq.Tokens)
+		for p := c.Start; p < c.Start+c.Len; p++ {
+			slot := c.Seq.Slot(p)
+			require.False(t, slots[slot], "two tokens of a step share a slot")
+			slots[slot] = true
+			w.cells[slot] = content[p]
+			if c.Wants(p) {
+				logits++
+			}
+		}
+		if first := w.s.waiting.first; first != nil {
+			require.Less(t, c.Seq.order, first.order, "a sequence that waits was overtaken")
+		}
+		if c.Len > 1 {
+			decoding = false
+		} else if c.Last && w.computed[c.Seq] > 0 && !decoding {
+			require.Fail(t, "a decode comes after a prefill")
+		}
+		if !c.Last && c.Seq.LogitsFrom >= c.Seq.LogitsTo {
+			partial++
+		}
+		c.Seq.LogitsFrom = max(c.Seq.LogitsFrom, c.Start+c.Len)
+		rows += c.Len
+	}
+	for _, c := range b.Chunks { // all rows are written: what do they see?
+		content := histories(c.Seq.Tokens)
+		from := 0
+		if w.cfg.Window > 0 {
+			from = max(0, c.Start-w.cfg.Window+1)
+		}
+		for p := from; p < c.Start+c.Len; p++ {
+			require.Equal(t, content[p], w.cells[c.Seq.Slot(p)], "position %d of a chunk from %d holds something else", p, c.Start)
+		}
+	}
+	require.Equal(t, rows, b.Tokens)
+	require.LessOrEqual(t, rows, w.cfg.MaxTokens)
+	require.LessOrEqual(t, logits, w.cfg.MaxSeqs, "rows of logits")
+	require.LessOrEqual(t, partial, 1, "two prompts are in the middle at once")
+}
+
+// checkStart holds that a chunk begins where the last one ended, or, just
+// admitted, behind what was found in the prefix cache.
+func (w *workload) checkStart(c Chunk) {
+	t, q := w.t, c.Seq
+	if done, ok := w.computed[q]; ok {
+		require.Equal(t, done, c.Start, "a token is skipped or computed twice")
+		return
+	}
+	if !w.cfg.PrefixCaching {
+		require.Zero(t, c.Start)
+	}
+	require.Zero(t, c.Start%w.s.pool.BlockSize(), "a part of a block was found")
+	require.Less(t, c.Start, len(q.Tokens), "the last token is always computed")
+	if q.LogitsFrom < q.LogitsTo {
+		require.LessOrEqual(t, c.Start, q.LogitsFrom, "a row of logits was left out")
+	}
+	w.found += c.Start
+}
+
+// checkAdmission holds that the first that waits does so for a reason.
+func (w *workload) checkAdmission() {
+	s, q := w.s, w.s.waiting.first
+	if q == nil || s.running.len+s.extra == w.cfg.MaxSeqs || s.room() == 0 {
+		return
+	}
+	m := s.find(q)
+	fresh := min(s.pool.BlocksFor(len(q.Tokens)), m.Skip+s.due(q)) - m.End()
+	require.Greater(w.t, fresh+m.Idle+s.running.len, s.pool.FreeBlocks(), "the first that waits would fit")
+}
+
+func (w *workload) remove(q *Seq) {
+	w.s.Remove(q)
+	w.live = slices.DeleteFunc(w.live, func(x *Seq) bool { return x == q })
+	delete(w.computed, q)
+}
+
+// request is a random one; their prompts begin alike.
+func (w *workload) request() *Seq {
+	limit := 2 + w.rng.IntN(w.s.MaxLen()+4)
+	q := seq(1+w.rng.IntN(limit-1), 0)
+	q.Limit = limit
+	family, same := int32(w.rng.IntN(3)), w.rng.IntN(2*len(q.Tokens))
+	for i := range q.Tokens {
+		q.Tokens[i] = int32(i%3) + 10*family
+		if i >= same {
+			q.Tokens[i] = w.rng.Int32N(100)
+		}
+	}
+	if w.rng.IntN(4) == 0 {
+		q.LogitsTo = len(q.Tokens) - 1
+	}
+	return q
+}
+
+// arrive adds a request, or reports that it never fits.
+func (w *workload) arrive() (limit int) {
+	q := w.request()
+	if q.Limit > w.s.MaxLen() {
+		require.ErrorIs(w.t, w.s.Add(q), ErrNeverFits)
+		return 0
+	}
+	require.NoError(w.t, w.s.Add(q))
+	w.live = append(w.live, q)
+	return q.Limit
+}
+
+// run plays random arrivals and cancels until all have ended.
+func (w *workload) run(requests int) {
+	t, total := w.t, 0
+	for requests > 0 || len(w.live) > 0 {
+		for requests > 0 && (len(w.live) == 0 || w.rng.IntN(3) == 0) {
+			requests--
+			total += w.arrive()
+		}
+		if len(w.live) > 0 && w.rng.IntN(10) == 0 {
+			w.remove(w.live[w.rng.IntN(len(w.live))])
+			w.check()
+		}
+		if w.rng.IntN(40) == 0 {
+			w.s.ResetPrefixCache()
+		}
+		if len(w.live) == 0 {
+			continue
+		}
+		w.step()
+		w.check()
+		w.steps++
+		// The oldest gets a row in every step, so one sequence after another is
+		// the slowest there is.
+		require.LessOrEqual(t, w.steps, total, "more steps than tokens: no progress")
+	}
+	require.Equal(t, w.s.pool.Blocks(), w.s.pool.FreeBlocks(), "blocks were not returned")
+	require.NoError(t, w.s.pool.Check())
+}
+
+// newWorkload makes one of random sizes.
+func newWorkload(t testing.TB, rng *rand.Rand) *workload {
+	maxSeqs := 1 + rng.IntN(12)
+	w := &workload{t: t, rng: rng, computed: map[*Seq]int{}, cfg: Config{
+		MaxSeqs: maxSeqs, MaxTokens: maxSeqs + rng.IntN(40), MaxLen: 8 + rng.IntN(120),
+		Window: max(0, rng.IntN(60)-30), PrefixCaching: rng.IntN(3) > 0,
+	}}
+	blocks, size := 1+rng.IntN(40), 1+rng.IntN(9)
+	w.s = newScheduler(t, w.cfg, blocks, size)
+	w.cells = make([]uint64, blocks*size)
+	return w
+}
+
+func TestRandomWorkloads(t *testing.T) {
+	runs := 400
+	if testing.Short() {
+		runs = 50
+	}
+	var steps, found, passed, longer int
+	var preemptions uint64
+	for seed := range uint64(runs) {
+		w := newWorkload(t, rand.New(rand.NewPCG(seed, 1)))
+		w.run(40)
+		steps, preemptions, found, passed = steps+w.steps, preemptions+w.s.Preemptions(), found+w.found, max(passed, w.passed)
+		if w.s.MaxLen() > w.s.pool.Blocks()*w.s.pool.BlockSize() {
+			longer++
+		}
+	}
+	t.Logf("%d workloads, %d steps, %d preemptions, %d tokens found, up to %d blocks passed, %d with sequences longer than the cache",
+		runs, steps, preemptions, found, passed, longer)
+	require.Positive(t, preemptions, "the workloads never ran out of blocks")
+	require.Positive(t, found, "nothing was found in the prefix cache")
+	require.Positive(t, passed, "no window passed a block")
+	require.Positive(t, longer, "no sequence could be longer than the cache")
+}
+
+func FuzzSchedule(f *testing.F) {
+	f.Add(uint64(1), uint64(2), uint8(20))
+	f.Fuzz(func(t *testing.T, a, b uint64, requests uint8) {
+		newWorkload(t, rand.New(rand.NewPCG(a, b))).run(int(requests % 64))
+	})
+}
