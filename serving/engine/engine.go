@@ -31,6 +31,7 @@ type Config struct {
 	MaxLogprobs   int          // most that Request.TopLogprobs may ask for (--max-logprobs); 20
 	SampleVocab   int          // ids at or above are never sampled (the tokenizer's size); the model's VocabSize
 	SampleThreads int          // threads that sample; GOMAXPROCS
+	PrefixCaching bool         // tokens whose keys and values are still in the cache are not computed again (--enable-prefix-caching)
 	Log           *slog.Logger // of faults; slog.Default()
 }
 
@@ -86,6 +87,7 @@ type Engine struct {
 	mu        sync.Mutex
 	submitted []*Stream
 	cancelled []*Stream
+	reset     bool // ResetPrefixCache was called
 	closing   bool
 	dead      error // wraps ErrDead
 	stats     Stats
@@ -114,14 +116,17 @@ func newEngine(m Model, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := sched.New(sched.Config{MaxTokens: cfg.MaxTokens, MaxSeqs: cfg.MaxSeqs, MaxLen: m.MaxModelLen()}, pool)
+	s, err := sched.New(sched.Config{
+		MaxTokens: cfg.MaxTokens, MaxSeqs: cfg.MaxSeqs, MaxLen: m.MaxModelLen(),
+		Window: m.Window(), PrefixCaching: cfg.PrefixCaching,
+	}, pool)
 	if err != nil {
 		return nil, err
 	}
 	e := &Engine{
 		model: m, cfg: cfg, vocab: m.VocabSize(),
 		pool: pool, sched: s,
-		step:   newStep(cfg.MaxTokens, cfg.MaxSeqs, pool.BlocksFor(s.MaxLen())),
+		step:   newStep(cfg.MaxTokens, cfg.MaxSeqs, pool.BlocksFor(s.MaxLen()), m.Window()),
 		logits: make([]float32, cfg.MaxSeqs*m.VocabSize()),
 		rows:   make([]row, 0, cfg.MaxSeqs),
 		tell:   make([]*row, 0, cfg.MaxSeqs),
@@ -146,6 +151,9 @@ func (e *Engine) Submit(ctx context.Context, r Request) (*Stream, error) {
 		return nil, err
 	}
 	s := newStream(e, r)
+	if e.cfg.PrefixCaching {
+		s.seq.Hash(e.pool.BlockSize()) // here, not in the engine's goroutine
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
@@ -173,6 +181,15 @@ func (e *Engine) cancel(s *Stream, why Finish) {
 	}
 }
 
+// ResetPrefixCache makes requests that are submitted from now on find nothing of
+// what was computed before. Requests that run keep what they found.
+func (e *Engine) ResetPrefixCache() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.reset = true
+	e.signal()
+}
+
 // signal wakes the engine's goroutine if it waits, or is about to.
 func (e *Engine) signal() {
 	select {
@@ -182,7 +199,8 @@ func (e *Engine) signal() {
 }
 
 // MaxModelLen is the most tokens of prompt and output together that Submit
-// accepts: the model's, or less where the cache is smaller.
+// accepts: the model's, or less where the cache is smaller and the model has no
+// window that fits in it.
 func (e *Engine) MaxModelLen() int { return e.sched.MaxLen() }
 
 // MaxLogprobs is the most that Submit accepts as a request's TopLogprobs.
@@ -281,6 +299,10 @@ func (e *Engine) turn() (t turned) {
 func (e *Engine) intake() (closing bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.reset {
+		e.sched.ResetPrefixCache()
+		e.reset = false
+	}
 	if len(e.submitted)+len(e.cancelled) == 0 {
 		return e.closing
 	}

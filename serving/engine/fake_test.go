@@ -16,8 +16,13 @@ import (
 	"servebench/serving/sample"
 )
 
-// cell is what a fake's cache holds in a slot.
-type cell struct{ token, position int32 }
+// cell is what a fake's cache holds in a slot: a token, and behind what it was
+// computed. As in a model of several layers it stands for all tokens before it,
+// also those that a window has passed.
+type cell struct {
+	token, position int32
+	before          *cell // nil at position 0
+}
 
 // fake is a model that remembers which token was written to which slot and
 // computes logits from what it reads back through the block table. A step that
@@ -25,13 +30,14 @@ type cell struct{ token, position int32 }
 // ends up in its errors or in a wrong token.
 type fake struct {
 	vocab, maxLen, maxTokens, maxSeqs int
+	window                            int // 0, or 2 and more
 	shape                             kernels.KVShape
 	// next fills a row of logits for what follows a history; hashed by default.
 	next func(history []int32, logits []float32)
 	// before runs at the start of every Forward.
 	before func(step *kernels.Step) error
 
-	cells   []cell
+	cells   []*cell // by slot
 	history []int32
 	mu      sync.Mutex
 	broken  error // first contradiction
@@ -41,11 +47,8 @@ func newFake(maxLen, maxTokens, maxSeqs, blocks, blockSize int) *fake {
 	f := &fake{
 		vocab: 61, maxLen: maxLen, maxTokens: maxTokens, maxSeqs: maxSeqs, next: hashed,
 		shape:   kernels.KVShape{Layers: 1, Blocks: blocks, BlockSize: blockSize, KVHeads: 1, HeadDim: 2},
-		cells:   make([]cell, blocks*blockSize),
+		cells:   make([]*cell, blocks*blockSize),
 		history: make([]int32, 0, maxLen),
-	}
-	for i := range f.cells {
-		f.cells[i].position = -1
 	}
 	return f
 }
@@ -54,6 +57,7 @@ func (f *fake) VocabSize() int           { return f.vocab }
 func (f *fake) MaxModelLen() int         { return f.maxLen }
 func (f *fake) MaxTokens() int           { return f.maxTokens }
 func (f *fake) MaxSeqs() int             { return f.maxSeqs }
+func (f *fake) Window() int              { return f.window }
 func (f *fake) KVShape() kernels.KVShape { return f.shape }
 
 // hashed makes the logits of a row depend on every token before it.
@@ -97,21 +101,11 @@ func (f *fake) forward(s *kernels.Step, logits []float32) error {
 	if len(s.Tokens) > f.maxTokens || len(s.Lens) > f.maxSeqs || len(logits) != len(s.Out)*f.vocab {
 		return fmt.Errorf("%d rows, %d sequences, %d logits for %d", len(s.Tokens), len(s.Lens), len(logits), len(s.Out))
 	}
-	size := int32(f.shape.BlockSize)
-	for q, n := range s.Lens { // blocks are nobody else's
-		for i := range (n + size - 1) / size {
-			b := s.Blocks[q*s.MaxBlocks+int(i)]
-			for r := range q {
-				for j := range (s.Lens[r] + size - 1) / size {
-					if s.Blocks[r*s.MaxBlocks+int(j)] == b {
-						return fmt.Errorf("sequences %d and %d of the step share block %d", r, q, b)
-					}
-				}
-			}
-		}
+	if s.Window != f.window {
+		return fmt.Errorf("a step's window is %d, not %d", s.Window, f.window)
 	}
-	for t, slot := range s.Slots {
-		f.cells[slot] = cell{s.Tokens[t], s.Positions[t]}
+	if err := f.store(s); err != nil {
+		return err
 	}
 	q := 0
 	for i, out := range s.Out {
@@ -119,14 +113,53 @@ func (f *fake) forward(s *kernels.Step, logits []float32) error {
 			q++
 		}
 		f.history = f.history[:0]
-		for p := range s.Positions[out] + 1 {
-			c := f.cells[s.Blocks[q*s.MaxBlocks+int(p/size)]*size+p%size]
-			if c.position != p {
-				return fmt.Errorf("the slot of position %d holds position %d", p, c.position)
-			}
+		for c := f.cells[s.Slots[out]]; c != nil; c = c.before {
 			f.history = append(f.history, c.token)
 		}
+		slices.Reverse(f.history)
 		f.next(f.history, logits[i*f.vocab:(i+1)*f.vocab])
+	}
+	return nil
+}
+
+// store writes a step's rows to the cache, each behind the one before it, and
+// then reads everything back that the rows see.
+func (f *fake) store(s *kernels.Step) error {
+	size := f.shape.BlockSize
+	at := func(q, p int) **cell { return &f.cells[int(s.Blocks[q*s.MaxBlocks+p/size])*size+p%size] }
+	for q, n := range s.Lens { // blocks that are written to are nobody else's
+		for i := int(s.Positions[s.Starts[q]]) / size; i*size < int(n); i++ {
+			for r := range s.Lens {
+				for j := range (int(s.Lens[r]) + size - 1) / size {
+					if r != q && s.Blocks[r*s.MaxBlocks+j] == s.Blocks[q*s.MaxBlocks+i] {
+						return fmt.Errorf("sequence %d of the step writes to a block that %d sees", q, r)
+					}
+				}
+			}
+		}
+	}
+	for q := range s.Lens {
+		for t := s.Starts[q]; t < s.Starts[q+1]; t++ {
+			p := int(s.Positions[t])
+			c := &cell{token: s.Tokens[t], position: int32(p)}
+			if p > 0 {
+				c.before = *at(q, p-1)
+			}
+			*at(q, p) = c
+		}
+	}
+	for q, n := range s.Lens {
+		from := 0
+		if f.window > 0 {
+			from = max(0, int(s.Positions[s.Starts[q]])-f.window+1)
+		}
+		c := *at(q, int(n)-1)
+		for p := int(n) - 1; p >= from; p, c = p-1, c.before {
+			// The same token may have been computed twice, in two sequences.
+			if got := *at(q, p); c == nil || got == nil || got.position != int32(p) || got.token != c.token {
+				return fmt.Errorf("the slot of position %d holds %+v, behind which the sequence has %+v", p, got, c)
+			}
+		}
 	}
 	return nil
 }

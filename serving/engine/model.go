@@ -15,6 +15,9 @@ type Model interface {
 	MaxTokens() int
 	// MaxSeqs is the most sequences, and so the most wanted rows, of a step (--max-num-seqs).
 	MaxSeqs() int
+	// Window is the most positions that a token sees in any layer, itself
+	// included; 0 is no limit. Blocks of a step that it has passed are Freed.
+	Window() int
 	// KVShape describes the paged cache; the engine hands out its Blocks of BlockSize tokens.
 	KVShape() kernels.KVShape
 	// Forward computes one step. Logits of row step.Out[i] are written to

@@ -9,6 +9,8 @@ type Stats struct {
 	Steps          uint64 // forward passes, failed ones among them
 	PromptTokens   uint64 // prompt tokens of requests that got their first token
 	OutputTokens   uint64 // tokens sampled
+	PrefixQueries  uint64 // prompt tokens that were looked for in the prefix cache
+	PrefixHits     uint64 // of these, found
 	Preemptions    uint64 // times a sequence lost its blocks and had to be computed again
 	StopFinishes   uint64 // requests that ended with FinishStop
 	LengthFinishes uint64 // requests that ended with FinishLength
@@ -28,6 +30,8 @@ func (e *Engine) showLocked() {
 	e.tally.Running, e.tally.Waiting = e.sched.Running(), e.sched.Waiting()
 	e.tally.KVBlocks, e.tally.KVBlocksUsed = e.pool.Blocks(), e.pool.Blocks()-e.pool.FreeBlocks()
 	e.tally.Preemptions = e.sched.Preemptions()
+	prefix := e.sched.PrefixStats()
+	e.tally.PrefixQueries, e.tally.PrefixHits = prefix.Queries, prefix.Hits
 	e.stats = e.tally
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"servebench/kernels"
+	"servebench/serving/kvcache"
 	"servebench/serving/sched"
 )
 
@@ -23,9 +24,13 @@ type row struct {
 	err      error
 }
 
+// A table's Freed blocks are a step's.
+var _ = [1]struct{}{}[kvcache.Freed-kernels.Freed]
+
 // newStep makes a step with room for the largest batch, so that none allocates.
-func newStep(tokens, seqs, blocks int) kernels.Step {
+func newStep(tokens, seqs, blocks, window int) kernels.Step {
 	return kernels.Step{
+		Window:    window,
 		Tokens:    make([]int32, 0, tokens),
 		Positions: make([]int32, 0, tokens),
 		Slots:     make([]int32, 0, tokens),
@@ -133,6 +138,7 @@ func (e *Engine) settle(r *row) bool {
 		return false
 	}
 	if r.err != nil {
+		e.sched.Discard(&s.seq) // logits that are no numbers come from such keys and values
 		e.forget(s)
 		e.tally.count("", r.err)
 		return true
@@ -163,7 +169,7 @@ func (e *Engine) forward(logits []float32) (err error) {
 }
 
 // fault ends the requests of a batch that failed. Their cache content is
-// undefined, so none is computed again. It returns the error when it was one
+// undefined, so none is computed again and nothing of it is found again. It returns the error when it was one
 // too many in a row.
 func (e *Engine) fault(b *sched.Batch, cause error) error {
 	e.faults++
@@ -172,6 +178,7 @@ func (e *Engine) fault(b *sched.Batch, cause error) error {
 		return fmt.Errorf("%d steps in a row failed, the last with: %w", e.faults, cause)
 	}
 	err := fmt.Errorf("%w: %w", ErrForward, cause)
+	e.sched.Failed()
 	for _, c := range b.Chunks {
 		e.forget(c.Seq.Owner.(*Stream))
 		e.tally.count("", err)

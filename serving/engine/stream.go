@@ -34,6 +34,7 @@ type Stream struct {
 	out    []int32     // seq.Tokens behind the prompt, as far as published
 	logs   []*Logprobs // the same of logprobs
 	scored bool        // scores is complete
+	cached int         // tokens of the prompt found in the prefix cache
 	finish Finish
 	bare   bool // finish came without a token
 	err    error
@@ -114,7 +115,11 @@ func (s *Stream) take() (t Token, err error, ok bool) {
 
 // CachedTokens is the number of the prompt's tokens that were found in the
 // prefix cache. It is settled once Next returned a token.
-func (s *Stream) CachedTokens() int { return 0 }
+func (s *Stream) CachedTokens() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cached
+}
 
 // errNoScores is what Prompt says to a request that did not ask.
 var errNoScores = errors.New("the request did not ask for PromptLogprobs")
@@ -226,6 +231,7 @@ func (s *Stream) publish(finish Finish, err error) {
 		}
 	}
 	s.out, s.logs = s.seq.Tokens[s.prompt:], s.logprobs
+	s.cached = s.seq.Cached()
 	s.scored = s.scored || s.scores != nil && s.seq.LogitsFrom == s.seq.LogitsTo
 	s.finish, s.bare, s.err = finish, finish != "" && !more, err
 	s.mu.Unlock()

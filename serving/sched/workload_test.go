@@ -285,7 +285,7 @@ func newWorkload(t testing.TB, rng *rand.Rand) *workload {
 }
 
 func TestRandomWorkloads(t *testing.T) {
-	runs := 400
+	runs := 250
 	if testing.Short() {
 		runs = 50
 	}
