@@ -25,6 +25,6 @@ func UseTokenizer(t *tokenizer.Tokenizer) Tokenizer { return realTokenizer{t} }
 
 type realTokenizer struct{ *tokenizer.Tokenizer }
 
-func (t realTokenizer) Stream(_ []int32, skipSpecial bool) Detokenizer {
-	return t.Tokenizer.Stream(skipSpecial)
+func (t realTokenizer) Stream(prompt []int32, skipSpecial bool) Detokenizer {
+	return t.StreamAfter(prompt, skipSpecial)
 }

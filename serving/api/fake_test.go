@@ -26,16 +26,25 @@ const (
 )
 
 // fakeTokenizer has a table of token texts. A prompt has a token a word, unless
-// promptTokens says otherwise.
+// prompt, lengths or promptTokens, in that order, says otherwise.
 type fakeTokenizer struct {
-	texts        []string // of ids from 1000 on; bytes, not always whole characters
+	texts        map[int32]string // bytes, not always whole characters
 	promptTokens int
+	lengths      map[string]int // of some prompts
+	prompt       []int32
 }
 
+// firstText is the id of the first text of newFake.
 const firstText = 1000
 
 func (f *fakeTokenizer) ids(text string) []int32 {
-	n := f.promptTokens
+	if f.prompt != nil {
+		return f.prompt
+	}
+	n, known := f.lengths[text]
+	if !known {
+		n = f.promptTokens
+	}
 	if n == 0 {
 		n = len(strings.Fields(text))
 	}
@@ -49,7 +58,7 @@ func (f *fakeTokenizer) ids(text string) []int32 {
 func (f *fakeTokenizer) EncodePrompt(text string) []int32         { return f.ids(text) }
 func (f *fakeTokenizer) Encode(text string, special bool) []int32 { return f.ids(text) }
 func (f *fakeTokenizer) EOS() []int32                             { return []int32{fakeEOS, fakeVocab + 7} }
-func (f *fakeTokenizer) Stream(_ []int32, skip bool) Detokenizer  { return &fakeStream{f: f} }
+func (f *fakeTokenizer) Stream(_ []int32, skip bool) Detokenizer  { return &fakeStream{f, skip, nil} }
 func (f *fakeTokenizer) Chat(m []tokenizer.Message, generate bool) (string, error) {
 	var b strings.Builder
 	for _, one := range m {
@@ -58,36 +67,37 @@ func (f *fakeTokenizer) Chat(m []tokenizer.Message, generate bool) (string, erro
 		}
 		b.WriteString("<" + one.Role + "> " + one.Content + "\n")
 	}
-	return b.String() + "<assistant> ", nil
+	if generate {
+		b.WriteString("<assistant> ")
+	}
+	return b.String(), nil
 }
 
-func (f *fakeTokenizer) Bytes(id int32) string {
-	if int(id) < firstText {
-		return ""
-	}
-	return f.texts[id-firstText]
-}
+func (f *fakeTokenizer) Bytes(id int32) string { return f.texts[id] }
 
 func (f *fakeTokenizer) Spelling(id int32) string { return f.Bytes(id) }
 
 func (f *fakeTokenizer) Decode(ids []int32, skipSpecial bool) string {
 	var b strings.Builder
 	for _, id := range ids {
-		b.WriteString(f.Bytes(id))
+		if id != fakeEOS || !skipSpecial {
+			b.WriteString(f.Bytes(id))
+		}
 	}
-	return b.String()
+	return strings.ToValidUTF8(b.String(), "\uFFFD")
 }
 
 type fakeStream struct {
 	f       *fakeTokenizer
+	skip    bool
 	pending []byte
 }
 
 func (s *fakeStream) Push(id int32) string {
-	if int(id) < firstText {
+	if s.skip && id == fakeEOS {
 		return ""
 	}
-	s.pending = append(s.pending, s.f.texts[id-firstText]...)
+	s.pending = append(s.pending, s.f.texts[id]...)
 	n := 0
 	for n < len(s.pending) && utf8.FullRune(s.pending[n:]) {
 		_, size := utf8.DecodeRune(s.pending[n:])
@@ -109,6 +119,9 @@ func (s *fakeStream) Flush() string {
 // or more tokens without text until MaxTokens. Everything that was submitted is kept.
 type fakeEngine struct {
 	script  []engine.Token
+	scripts [][]engine.Token // by request, in the order of Submit; the script is for others
+	prompt  []engine.Token   // of Tokens.Prompt
+	cached  int
 	err     error // after the script
 	submit  error
 	dead    error
@@ -131,7 +144,11 @@ func (f *fakeEngine) Submit(ctx context.Context, r engine.Request) (Tokens, erro
 	if f.ended != nil {
 		go func() { <-ctx.Done(); f.ended <- struct{}{} }()
 	}
-	return &fakeTokens{f: f, r: r}, nil
+	t := &fakeTokens{f: f, r: r, script: f.script}
+	if n := len(f.requests); n <= len(f.scripts) {
+		t.script = f.scripts[n-1]
+	}
+	return t, nil
 }
 
 func (f *fakeEngine) last(t testing.TB) engine.Request {
@@ -145,6 +162,7 @@ func (f *fakeEngine) last(t testing.TB) engine.Request {
 type fakeTokens struct {
 	f      *fakeEngine
 	r      engine.Request
+	script []engine.Token
 	n      int
 	closed bool
 }
@@ -154,8 +172,8 @@ func (t *fakeTokens) Next(ctx context.Context) (engine.Token, error) {
 		return engine.Token{}, io.EOF
 	}
 	t.n++
-	if t.n <= len(t.f.script) {
-		tok := t.f.script[t.n-1]
+	if t.n <= len(t.script) {
+		tok := t.script[t.n-1]
 		if t.n == t.r.MaxTokens && tok.Finish == "" {
 			tok.Finish = engine.FinishLength
 		}
@@ -177,10 +195,10 @@ func (t *fakeTokens) Next(ctx context.Context) (engine.Token, error) {
 
 func (t *fakeTokens) Close()                { t.closed = true }
 func (t *fakeTokens) Stop()                 { t.closed = true }
-func (t *fakeTokens) CachedTokens() int     { return 0 }
+func (t *fakeTokens) CachedTokens() int     { return t.f.cached }
 func (t *fakeTokens) Timing() engine.Timing { return engine.Timing{} }
 func (t *fakeTokens) Prompt(context.Context) ([]engine.Token, error) {
-	return nil, errors.New("no prompt")
+	return t.f.prompt, nil
 }
 
 // fake is a Server on fakes.
@@ -192,8 +210,9 @@ type fake struct {
 
 // newFake makes a fake whose engine says texts, one a token, and then ends with finish.
 func newFake(finish engine.Finish, texts ...string) *fake {
-	f := &fake{engine: &fakeEngine{}, tok: &fakeTokenizer{texts: texts}}
-	for i := range texts {
+	f := &fake{engine: &fakeEngine{}, tok: &fakeTokenizer{texts: map[int32]string{}}}
+	for i, text := range texts {
+		f.tok.texts[int32(firstText+i)] = text
 		f.engine.script = append(f.engine.script, engine.Token{ID: int32(firstText + i)})
 	}
 	switch {
