@@ -15,7 +15,7 @@ FUZZTIME  ?= 20s
 PEERS  ?= /tmp/peers
 ROUNDS ?= 6
 
-.PHONY: all build bench test lint fuzz serve smollm2 benchmarks compare-llamacpp clean
+.PHONY: all build bench test parity lint fuzz serve smollm2 benchmarks compare-llamacpp clean
 
 all: build
 
@@ -32,6 +32,12 @@ test: build lint
 	$(GO) tool gotestsum --format pkgname-and-test-fails -- -race ./...
 	CGO_ENABLED=0 $(GO) build ./...
 	CGO_ENABLED=0 $(GO) test ./kernels/... ./serving/models ./serving/cmd/serve
+
+# Logits of every architecture beside Transformers': the largest error, and its
+# share of what is allowed in every mode.
+parity:
+	@out=$$($(GO) test -count=1 -v -run '^TestParity' ./serving/models 2>&1); status=$$?; \
+	  if [ $$status = 0 ]; then printf "%s\n" "$$out" | sed -n 's/^ *\(| .*|\)$$/\1/p'; else printf "%s\n" "$$out"; fi; exit $$status
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

@@ -2,6 +2,7 @@ package models_test
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 
@@ -71,12 +72,72 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 	check("theta", llama+`,"rope_theta":-1}`, models.ErrConfig, "rope_theta")
 }
 
-func TestDescribeTakesDefaultsAsTransformersDoes(t *testing.T) {
-	g, err := models.Describe(configOnly(`{"model_type":"gpt2"}`))
-	require.NoError(t, err)
-	require.Equal(t, models.Spec{
-		Architecture: "gpt2", Vocab: 50257, MaxPositions: 1024, Layers: 12, Width: 768, FFN: 3072,
-		Attn: kernels.Attn{Heads: 12, KVHeads: 12, HeadDim: 64, Scale: 0.125},
-	}, g)
-	require.Equal(t, 2*12*768*2, g.KVBytesPerToken(kernels.BF16))
+func TestRopeScalingsThatAreRefused(t *testing.T) {
+	check := func(name, fields string, is error, says ...string) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			_, err := models.Describe(configOnly(`{"model_type":"llama","vocab_size":10,"hidden_size":8,"intermediate_size":8,
+				"num_hidden_layers":1,"num_attention_heads":2,` + fields + `}`))
+			require.ErrorIs(t, err, is)
+			for _, s := range says {
+				require.ErrorContains(t, err, s)
+			}
+		})
+	}
+	check("unknown", `"rope_parameters":{"rope_type":"longrope"}`, models.ErrUnsupported, "longrope", "default, dynamic, linear, llama3, yarn")
+	check("unknown, old spelling", `"rope_scaling":{"type":"su","factor":2}`, models.ErrUnsupported, `"su"`)
+	check("by type of layer", `"rope_parameters":{"full_attention":{"rope_type":"default"}}`, models.ErrUnsupported, "type of layer")
+	check("linear without a factor", `"rope_scaling":{"type":"linear"}`, models.ErrConfig, "linear", "no factor")
+	check("no scaling", `"rope_scaling":{"type":"linear","factor":0}`, models.ErrConfig, "factor is 0")
+	check("llama3 without its frequencies", `"rope_scaling":{"rope_type":"llama3","factor":8}`, models.ErrConfig, "low_freq_factor")
+	check("llama3 the wrong way round", `"rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4}`,
+		models.ErrConfig, "high_freq_factor 4")
+	check("yarn of nothing", `"rope_scaling":{"rope_type":"yarn","factor":4,"original_max_position_embeddings":0}`, models.ErrConfig,
+		"original_max_position_embeddings is 0")
+	check("yarn with turns below 0", `"rope_scaling":{"rope_type":"yarn","factor":4,"beta_fast":-1}`, models.ErrConfig, "beta_fast")
+	check("yarn that turns off attention", `"rope_scaling":{"rope_type":"yarn","factor":4,"attention_factor":0}`, models.ErrConfig, "attention_factor")
+	check("no base", `"rope_parameters":{"rope_theta":0}`, models.ErrConfig, "rope_theta")
+}
+
+func TestDescribe(t *testing.T) {
+	check := func(name, config string, want models.Spec, kvBytes int) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			got, err := models.Describe(configOnly(config))
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+			require.Equal(t, kvBytes, got.KVBytesPerToken(kernels.BF16))
+		})
+	}
+	attn := func(h, g, e, window int) kernels.Attn {
+		return kernels.Attn{Heads: h, KVHeads: g, HeadDim: e, Window: window, Scale: float32(1 / math.Sqrt(float64(e)))}
+	}
+	// What a file leaves out is what Transformers' configuration class has.
+	check("GPT-2's defaults", `{"model_type":"gpt2"}`, models.Spec{
+		Architecture: "gpt2", Vocab: 50257, MaxPositions: 1024, Layers: 12, Width: 768, FFN: 3072, Attn: attn(12, 12, 64, 0),
+	}, 2*12*768*2)
+	check("GPT-2 without a scale", `{"model_type":"gpt2","scale_attn_weights":false,"n_inner":100}`, models.Spec{
+		Architecture: "gpt2", Vocab: 50257, MaxPositions: 1024, Layers: 12, Width: 768, FFN: 100,
+		Attn: kernels.Attn{Heads: 12, KVHeads: 12, HeadDim: 64, Scale: 1},
+	}, 2*12*768*2)
+	check("Phi's defaults", `{"model_type":"phi"}`, models.Spec{
+		Architecture: "phi", Vocab: 51200, MaxPositions: 2048, Layers: 24, Width: 2048, FFN: 8192, Attn: attn(32, 32, 64, 0),
+	}, 2*24*2048*2)
+	const sizes = `"vocab_size":32000,"hidden_size":4096,"intermediate_size":14336,"num_hidden_layers":32,"num_attention_heads":32`
+	llama := models.Spec{
+		Architecture: "llama", Vocab: 32000, MaxPositions: 2048, Layers: 32, Width: 4096, FFN: 14336, FFNGated: true,
+		Attn: attn(32, 32, 128, 0),
+	}
+	check("Llama's defaults", `{"model_type":"llama",`+sizes+`}`, llama, 2*32*4096*2)
+	mistral := llama
+	mistral.Architecture, mistral.MaxPositions, mistral.Attn = "mistral", 131072, attn(32, 8, 128, 4096)
+	check("Mistral's defaults", `{"model_type":"mistral",`+sizes+`}`, mistral, 2*32*1024*2)
+	mistral.Attn = attn(32, 32, 128, 0)
+	check("Mistral with nulls", `{"model_type":"mistral","sliding_window":null,"num_key_value_heads":null,`+sizes+`}`, mistral, 2*32*4096*2)
+	qwen2 := llama
+	qwen2.Architecture, qwen2.MaxPositions = "qwen2", 32768
+	check("Qwen2 has no window unless asked for", `{"model_type":"qwen2","sliding_window":100,`+sizes+`}`, qwen2, 2*32*4096*2)
+	check("Qwen2 with a window in some layers", `{"model_type":"qwen2","use_sliding_window":true,`+sizes+`}`, qwen2, 2*32*4096*2)
+	qwen2.Attn.Window = 4096
+	check("Qwen2 with a window in all", `{"model_type":"qwen2","use_sliding_window":true,"max_window_layers":0,`+sizes+`}`, qwen2, 2*32*4096*2)
 }

@@ -109,16 +109,17 @@ const blockSize = 4
 
 // lab runs steps on a model and deals out its cache blocks, the one freed last first.
 type lab struct {
-	t    *testing.T
-	m    *models.Model
-	free []int32
+	t      *testing.T
+	m      *models.Model
+	free   []int32
+	window int // above 0: blocks that lie before every row's window are freed
 }
 
 // sequence is a sequence on a lab's model.
 type sequence struct {
 	ids    []int32
-	blocks []int32
-	done   int // tokens in the cache
+	blocks []int32 // kernels.Freed where passed
+	done   int     // tokens in the cache
 }
 
 func newLab(t *testing.T, dev kernels.Device, ck weights.Checkpoint) *lab {
@@ -144,7 +145,7 @@ type part struct {
 // step computes the parts together and returns the logits of each one's rows.
 func (l *lab) step(parts ...part) [][]float32 {
 	l.t.Helper()
-	s := &kernels.Step{Starts: []int32{0}}
+	s := &kernels.Step{Starts: []int32{0}, Window: l.window}
 	for _, p := range parts {
 		for len(p.blocks)*blockSize < p.done+p.n {
 			last := len(l.free) - 1
@@ -169,10 +170,23 @@ func (l *lab) step(parts ...part) [][]float32 {
 	logits := make([]float32, len(s.Out)*l.m.VocabSize())
 	require.NoError(l.t, l.m.Forward(s, logits))
 	byPart := make([][]float32, len(parts))
-	for i := range parts {
+	for i, p := range parts {
+		if l.window > 0 {
+			l.pass(p.sequence)
+		}
 		byPart[i] = logits[int(s.Starts[i])*l.m.VocabSize() : int(s.Starts[i+1])*l.m.VocabSize()]
 	}
 	return byPart
+}
+
+// pass frees the blocks that lie before the window of a sequence's next token.
+func (l *lab) pass(s *sequence) {
+	for i := 0; (i+1)*blockSize <= s.done-l.window+1; i++ {
+		if s.blocks[i] >= 0 {
+			l.free = append(l.free, s.blocks[i])
+			s.blocks[i] = kernels.Freed
+		}
+	}
 }
 
 // finish computes what a sequence lacks in chunks of the given sizes, the last
@@ -192,7 +206,10 @@ func (l *lab) finish(s *sequence, chunks ...int) []float32 {
 
 // release gives a sequence's blocks back; what is in them is lost.
 func (l *lab) release(s *sequence) {
-	slices.Reverse(s.blocks)
-	l.free = append(l.free, s.blocks...)
+	for _, b := range slices.Backward(s.blocks) {
+		if b >= 0 {
+			l.free = append(l.free, b)
+		}
+	}
 	s.blocks, s.done = nil, 0
 }

@@ -36,6 +36,8 @@ type ropeParameters struct {
 	Truncate   *bool     `json:"truncate"`
 	FullLayers *struct{} `json:"full_attention"` // rotations by type of layer
 	SomeLayers *struct{} `json:"sliding_attention"`
+
+	positions float64 // max_position_embeddings, from beside them
 }
 
 // rotation is a rotary embedding, checked and with its defaults filled in.
@@ -77,8 +79,8 @@ func (c ropeConfig) rotation(headDim, positions int, partial float64) (rotation,
 	if !ok {
 		return rotation{}, fmt.Errorf("rope scaling %q is %w; supported: %s", kind, ErrUnsupported, names(ropeScalings))
 	}
-	original := float64(positions)
-	p.Original = firstOf(c.Original, p.Original, &original)
+	p.positions = float64(positions)
+	p.Original = firstOf(c.Original, p.Original, &p.positions)
 	r := rotation{theta: 10000, magnitude: 1}
 	if theta := firstOf(p.Theta, c.Theta); theta != nil {
 		r.theta = *theta
@@ -190,6 +192,10 @@ func (r *rotation) yarn(p ropeParameters) error {
 	if err := positive("original_max_position_embeddings", p.Original); err != nil {
 		return err
 	}
+	if p.Factor == nil {
+		ratio := p.positions / *p.Original
+		p.Factor = &ratio
+	}
 	if err := positive("factor", p.Factor); err != nil {
 		return err
 	}
@@ -244,6 +250,15 @@ func yarnMagnitude(p ropeParameters) float64 {
 	return of(1)
 }
 
+// frequencies returns the angles by which a position turns each pair of elements.
+func (r rotation) frequencies() []float32 {
+	f := make([]float32, r.dims/2)
+	for i := range f {
+		f[i] = r.frequency(i, float32(math.Pow(r.theta, float64(float32(2*i)/float32(r.dims)))))
+	}
+	return f
+}
+
 // maxRotations bounds a table's elements: 2 GiB, a context of 4 Mi tokens for heads of 128.
 const maxRotations = 1 << 29
 
@@ -259,11 +274,7 @@ func (l *loader) rope(r rotation) kernels.Rope {
 		l.err = fmt.Errorf("a context of %d tokens needs a rotation table of more than %d elements: ask for a shorter one", positions, maxRotations)
 		return kernels.Rope{}
 	}
-	frequencies := make([]float32, half)
-	for i := range frequencies {
-		power := float32(math.Pow(r.theta, float64(float32(2*i)/float32(dims))))
-		frequencies[i] = r.frequency(i, power)
-	}
+	frequencies := r.frequencies()
 	table := make([]byte, positions*dims*4)
 	magnitude := float32(r.magnitude)
 	for p := range positions {
