@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"servebench/serving/weights/gguf"
@@ -37,11 +38,24 @@ const (
 	typeUserDefined = 4
 )
 
-// preTokenizers are the values of tokenizer.ggml.pre that are supported.
-var preTokenizers = map[string][]splitter{
-	"gpt-2":  {gpt2Split{}},
-	"phi-2":  {gpt2Split{}},
-	"smollm": {digitSplit{}, gpt2Split{}},
+// preTokenizer is what a name in tokenizer.ggml.pre says of a vocabulary, beyond
+// what the rest of the metadata does.
+type preTokenizer struct {
+	steps       []splitter
+	normalizers []normalizer
+	whole       bool // a word in the vocabulary needs no merges to it
+	addBOS      bool // a prompt begins with the beginning-of-sequence token, where the file does not say
+}
+
+// preTokenizers are the values of tokenizer.ggml.pre that are supported. Each
+// names the original whose tokenizer.json says what stands here (llama.cpp itself
+// normalises no text).
+var preTokenizers = map[string]preTokenizer{
+	"gpt-2":     {steps: []splitter{gpt2Split{}}},
+	"phi-2":     {steps: []splitter{gpt2Split{}}},
+	"smollm":    {steps: []splitter{digitSplit{}, gpt2Split{}}},
+	"llama-bpe": {steps: []splitter{llama3Split{digits: 3}}, whole: true, addBOS: true},
+	"qwen2":     {steps: []splitter{llama3Split{digits: 1}}, normalizers: []normalizer{nfc}},
 }
 
 // openGGUF reads the tokenizer of a GGUF file.
@@ -92,10 +106,12 @@ func FromGGUF(f *gguf.File) (*Tokenizer, error) {
 }
 
 // readGGUFMerges reads a byte-level BPE.
-func (v *vocabulary) readGGUFMerges(f *gguf.File) (err error) {
-	if v.steps, err = ggufSplits(f); err != nil {
+func (v *vocabulary) readGGUFMerges(f *gguf.File) error {
+	pre, err := ggufPre(f)
+	if err != nil {
 		return err
 	}
+	v.steps, v.normalizers, v.whole, v.addBOS = pre.steps, pre.normalizers, pre.whole, pre.addBOS
 	merges, err := f.Strings(keyMerges)
 	if err != nil {
 		return err
@@ -154,23 +170,23 @@ func ggufBool(f *gguf.File, key string, otherwise bool) (bool, error) {
 	return b, err
 }
 
-// ggufSplits returns the pre-tokeniser that tokenizer.ggml.pre names. Files from
+// ggufPre returns the pre-tokeniser that tokenizer.ggml.pre names. Files from
 // before that key are GPT-2's where the architecture is; of others it cannot be told.
-func ggufSplits(f *gguf.File) ([]splitter, error) {
-	pre, err := f.String(keyPre)
+func ggufPre(f *gguf.File) (preTokenizer, error) {
+	name, err := f.String(keyPre)
 	if errors.Is(err, gguf.ErrNoKey) {
-		pre = "no " + keyPre
+		name = "no " + keyPre
 		if architecture, _ := f.String("general.architecture"); architecture == "gpt2" {
-			pre = "gpt-2"
+			name = "gpt-2"
 		}
 	} else if err != nil {
-		return nil, err
+		return preTokenizer{}, err
 	}
-	steps, ok := preTokenizers[pre]
+	pre, ok := preTokenizers[name]
 	if !ok {
-		return nil, unsupported(keyPre, pre, "gpt-2", "phi-2", "smollm")
+		return pre, unsupported(keyPre, name, slices.Sorted(maps.Keys(preTokenizers))...)
 	}
-	return steps, nil
+	return pre, nil
 }
 
 // readTypes makes added tokens of those whose type says so.

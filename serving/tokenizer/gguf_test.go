@@ -75,7 +75,7 @@ func TestRefusedGGUF(t *testing.T) {
 	}{
 		"T5's":             {map[string]any{keyModel: "t5"}, `tokenizer.ggml.model "t5"`, ErrUnsupported},
 		"no model":         {map[string]any{keyModel: nil}, keyModel, gguf.ErrNoKey},
-		"pre":              {map[string]any{keyPre: "llama-bpe"}, "supported: gpt-2, phi-2, smollm", ErrUnsupported},
+		"pre":              {map[string]any{keyPre: "tekken"}, "supported: gpt-2, llama-bpe, phi-2, qwen2, smollm", ErrUnsupported},
 		"no pre":           {map[string]any{keyPre: nil}, "no tokenizer.ggml.pre", ErrUnsupported},
 		"default pre":      {map[string]any{keyPre: "default"}, `"default"`, ErrUnsupported},
 		"no tokens":        {map[string]any{keyTokens: nil}, keyTokens, gguf.ErrNoKey},

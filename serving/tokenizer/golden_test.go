@@ -23,13 +23,21 @@ import (
 // tokenizers package.
 type golden struct {
 	Hard        []string
-	Repeated    [][2]any // text, how often
+	Repeated    [][2]any    // text, how often
+	Invalid     []string    // text that is no UTF-8, in hexadecimal
+	Words       [][2]string // name, characters to draw from
+	Alphabet    []string    // what random texts are made of
+	Blocks      [3]int      // of random texts: how many, of how many texts, of how many pieces at most
 	Classes     string
+	Splits      []splitGolden
+	NFC         nfcGolden  `json:"nfc"`
 	GPT2        realGolden `json:"gpt2"`
+	CodeGen     realGolden
 	SmolLM2     realGolden `json:"smollm2"`
 	SmolLM2JSON realGolden `json:"smollm2_json"`
 	Tiny        map[string]any
 	Texts       []string
+	Trained     []trainedGolden
 	Variants    []variantGolden
 }
 
@@ -37,7 +45,10 @@ type golden struct {
 type realGolden struct {
 	Special  [][]int32 // of Hard, special tokens recognised
 	Plain    [][]int32 // of Hard, special tokens as text
-	Repeated []string  // hashes of ids
+	Invalid  [][]int32
+	Repeated []string // hashes of ids
+	Words    []string
+	Blocks   []string // of random texts
 	Decode   []decodeGolden
 	Rows     map[string][]string // by file, a hash of each row's ids
 }
@@ -48,12 +59,34 @@ type decodeGolden struct {
 	Skipped string // without special tokens
 }
 
+// splitGolden has, for each block of random texts, a hash over the lengths of the
+// pieces that a pattern divides them into.
+type splitGolden struct {
+	Pattern string
+	Blocks  []string
+}
+
+// nfcGolden has hashes of texts' normalisations: of blocks of random ones, and of
+// every code point in between marks.
+type nfcGolden struct {
+	Blocks, Planes []string
+	Crowded        [][2]string // text, its normalisation
+}
+
+// trainedGolden is a small vocabulary with one of the published patterns.
+type trainedGolden struct {
+	realGolden
+	Name string
+	File json.RawMessage // tokenizer.json
+}
+
 // variantGolden is what the tiny vocabulary, with some keys of tokenizer.json
 // changed, makes of Texts.
 type variantGolden struct {
 	Name                   string
 	Top, Model             map[string]any
 	Special, Plain, Prompt [][]int32
+	Blocks                 []string
 	Decode                 []decodeGolden
 }
 
@@ -75,6 +108,66 @@ func hashIDs(ids []int32) string {
 	return hex.EncodeToString(h.Sum(nil))[:8]
 }
 
+// hashText is the vectors' hash over a text.
+func hashText(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])[:8]
+}
+
+// splitmix gives the random numbers of the script that made the vectors.
+type splitmix uint64
+
+func (s *splitmix) below(n int) int {
+	*s += 0x9e3779b97f4a7c15
+	z := uint64(*s)
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return int((z ^ z>>31) % uint64(n))
+}
+
+// randomTexts are the script's random_texts, by block.
+func (g *golden) randomTexts() [][]string {
+	rng := splitmix(1)
+	blocks := make([][]string, g.Blocks[0])
+	for i := range blocks {
+		for range g.Blocks[1] {
+			text, last := "", ""
+			for range 1 + rng.below(g.Blocks[2]) {
+				if last == "" || rng.below(4) > 0 {
+					last = g.Alphabet[rng.below(len(g.Alphabet))]
+				}
+				text += last
+			}
+			blocks[i] = append(blocks[i], text)
+		}
+	}
+	return blocks
+}
+
+// checkBlocks compares a hash of what each block of random texts becomes.
+func (g *golden) checkBlocks(t *testing.T, want []string, ids func(text string) []int32) {
+	t.Helper()
+	texts := g.randomTexts()
+	require.Len(t, want, len(texts))
+	for i, block := range texts {
+		var all []int32
+		for _, text := range block {
+			all = append(all, ids(text)...)
+		}
+		assert.Equal(t, want[i], hashIDs(all), "random texts, block %d", i)
+	}
+}
+
+// longWord returns the script's text of a character set, by its number.
+func (g *golden) longWord(i int) string {
+	rng, characters := splitmix(i), []rune(g.Words[i][1])
+	word := make([]rune, 100_000)
+	for i := range word {
+		word[i] = characters[rng.below(len(characters))]
+	}
+	return string(word)
+}
+
 // published opens the vocabularies that the vectors were made with.
 var published = []struct {
 	name   string
@@ -82,6 +175,8 @@ var published = []struct {
 	golden func(g *golden) *realGolden
 }{
 	{"gpt2", openGPT2, func(g *golden) *realGolden { return &g.GPT2 }},
+	{"codegen", codeGenGGUF, func(g *golden) *realGolden { return &g.CodeGen }},
+	{"codegen_json", codeGenJSON, func(g *golden) *realGolden { return &g.CodeGen }},
 	{"smollm2", func(t testing.TB) *Tokenizer {
 		return opened(t, testdata.Peers(t, "models", "smollm2-bf16.gguf"))
 	}, func(g *golden) *realGolden { return &g.SmolLM2 }},
@@ -112,18 +207,43 @@ func TestPublished(t *testing.T) {
 	g := readGolden(t)
 	for _, p := range published {
 		t.Run(p.name, func(t *testing.T) {
-			tok, want := p.open(t), p.golden(g)
-			for i, text := range g.Hard {
-				checkIDs(t, text, tok.Encode(text, true), want.Special[i])
-				checkIDs(t, text, tok.Encode(text, false), want.Plain[i])
-			}
-			for i, r := range g.Repeated {
-				text := strings.Repeat(r[0].(string), int(r[1].(float64)))
-				assert.Equal(t, want.Repeated[i], hashIDs(tok.Encode(text, true)), "%q × %v", r[0], r[1])
-			}
-			checkDecode(t, tok, want.Decode)
+			g.check(t, p.open(t), p.golden(g))
 		})
 	}
+}
+
+// TestTrained compares the published patterns that no published vocabulary here has.
+func TestTrained(t *testing.T) {
+	g := readGolden(t)
+	for _, c := range g.Trained {
+		t.Run(c.Name, func(t *testing.T) {
+			tok, err := FromFolder(folder(t, map[string]string{"tokenizer.json": string(c.File)}))
+			require.NoError(t, err)
+			g.check(t, tok, &c.realGolden)
+		})
+	}
+}
+
+// check compares everything but the real rows.
+func (g *golden) check(t *testing.T, tok *Tokenizer, want *realGolden) {
+	for i, text := range g.Hard {
+		checkIDs(t, text, tok.Encode(text, true), want.Special[i])
+		checkIDs(t, text, tok.Encode(text, false), want.Plain[i])
+	}
+	for i, digits := range g.Invalid {
+		text, err := hex.DecodeString(digits)
+		require.NoError(t, err)
+		checkIDs(t, string(text), tok.Encode(string(text), true), want.Invalid[i])
+	}
+	for i, r := range g.Repeated {
+		text := strings.Repeat(r[0].(string), int(r[1].(float64)))
+		assert.Equal(t, want.Repeated[i], hashIDs(tok.Encode(text, true)), "%q × %v", r[0], r[1])
+	}
+	for i, w := range g.Words {
+		assert.Equal(t, want.Words[i], hashIDs(tok.Encode(g.longWord(i), true)), "100,000 characters of %s", w[0])
+	}
+	g.checkBlocks(t, want.Blocks, func(text string) []int32 { return tok.Encode(text, true) })
+	checkDecode(t, tok, want.Decode)
 }
 
 func checkIDs(t *testing.T, text string, got, want []int32) {
@@ -147,26 +267,38 @@ func TestRealRows(t *testing.T) {
 	for _, p := range published {
 		t.Run(p.name, func(t *testing.T) {
 			tok, want := p.open(t), p.golden(g)
-			rows := 0
-			for file, hashes := range want.Rows {
-				texts := rowTexts(t, file)
-				require.Len(t, texts, len(hashes), file)
-				for i, row := range texts {
-					var ids []int32
-					for _, text := range row {
-						got := tok.Encode(text, true)
-						if p.name == "gpt2" {
-							assert.Equal(t, text, tok.Decode(got, false), "%s row %d", file, i)
-						}
-						ids = append(ids, got...)
-					}
-					assert.Equal(t, hashes[i], hashIDs(ids), "%s row %d", file, i)
-					rows++
-				}
-			}
-			t.Logf("%d rows have the original's ids", rows)
+			t.Logf("%d rows have the original's ids", checkRows(t, tok, want, strings.HasPrefix(p.name, "gpt2")))
 		})
 	}
+	for _, c := range g.Trained {
+		t.Run(c.Name, func(t *testing.T) {
+			tok, err := FromFolder(folder(t, map[string]string{"tokenizer.json": string(c.File)}))
+			require.NoError(t, err)
+			t.Logf("%d rows have the original's ids", checkRows(t, tok, &c.realGolden, false))
+		})
+	}
+}
+
+// checkRows compares the ids of the real rows, and with back their text again, and returns how many rows there are.
+func checkRows(t *testing.T, tok *Tokenizer, want *realGolden, back bool) (rows int) {
+	t.Helper()
+	for file, hashes := range want.Rows {
+		texts := rowTexts(t, file)
+		require.Len(t, texts, len(hashes), file)
+		for i, row := range texts {
+			var ids []int32
+			for _, text := range row {
+				got := tok.Encode(text, true)
+				if back {
+					assert.Equal(t, text, tok.Decode(got, false), "%s row %d", file, i)
+				}
+				ids = append(ids, got...)
+			}
+			assert.Equal(t, hashes[i], hashIDs(ids), "%s row %d", file, i)
+			rows++
+		}
+	}
+	return rows
 }
 
 // rowTexts returns the texts of each row of a real dataset file, as the script that made the vectors takes them.
@@ -232,6 +364,7 @@ func TestVariants(t *testing.T) {
 				checkIDs(t, text, tok.Encode(text, false), v.Plain[i])
 				checkIDs(t, text, tok.EncodePrompt(text), v.Prompt[i])
 			}
+			g.checkBlocks(t, v.Blocks, func(text string) []int32 { return tok.Encode(text, true) })
 			checkDecode(t, tok, v.Decode)
 		})
 	}

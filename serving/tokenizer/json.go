@@ -224,9 +224,6 @@ func (v *vocabulary) number(vocab map[string]int64) error {
 // supportedSplits are the pre-tokenisers that readSplits knows.
 var supportedSplits = []string{"ByteLevel", "Sequence of Digits or Split and at last ByteLevel"}
 
-// gpt2Pattern is GPT-2's pattern as tokenizer.json files with a Split spell it.
-const gpt2Pattern = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
-
 // readSplits reads the pre-tokeniser.
 func (v *vocabulary) readSplits(c *component) error {
 	parts := []*component{c}
@@ -248,10 +245,11 @@ func (v *vocabulary) readSplits(c *component) error {
 		case p.Type == "Digits" && !last:
 			v.steps = append(v.steps, digitSplit{runs: !p.IndividualDigits})
 		case p.Type == "Split" && !last:
-			if p.Pattern.Regex != gpt2Pattern || p.Behavior != "Isolated" || p.Invert {
-				return unsupported("pre_tokenizer Split", p.Pattern.Regex, gpt2Pattern+" with the behavior Isolated")
+			scanner, ok := patterns[p.Pattern.Regex]
+			if !ok || p.Behavior != "Isolated" || p.Invert {
+				return unsupported("pre_tokenizer Split", p.Pattern.Regex, "with the behavior Isolated the patterns of GPT-2, Llama 3 and Qwen 2")
 			}
-			v.steps = append(v.steps, gpt2Split{})
+			v.steps = append(v.steps, scanner)
 		default:
 			return unsupported("pre_tokenizer", p.Type, supportedSplits...)
 		}

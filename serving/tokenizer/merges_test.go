@@ -103,10 +103,10 @@ func checkMerges(t testing.TB, m *merges, symbols []int32) {
 func TestMerges(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	words := 0
-	for range 300 {
+	for range 150 {
 		symbols := 1 + rng.IntN(6)
 		m := randomMerges(rng, symbols, 1+rng.IntN(80))
-		for range 4 {
+		for range 3 {
 			checkMerges(t, m, randomSymbols(rng, symbols, 1+rng.IntN(1200)))
 			words++
 		}

@@ -39,7 +39,7 @@ func nfc(s string) string {
 			flush(i)
 			b.WriteString(s[i : i+size])
 			done, marks = i+size, 0
-		} else if norm.NFC.PropertiesString(s[i:]).CCC() != 0 {
+		} else if norm.NFC.PropertiesString(s[i:]).LeadCCC() != 0 {
 			marks++
 			crowd = max(crowd, marks)
 		} else {

@@ -3,8 +3,6 @@ package tokenizer
 import (
 	"fmt"
 	"strings"
-
-	"golang.org/x/text/unicode/norm"
 )
 
 // normalizer changes text before it is looked through for normalised added tokens.
@@ -40,7 +38,7 @@ func (v *vocabulary) readNormalizer(c *component) error {
 			}
 		}
 	case c.Type == "NFC":
-		v.normalizers = append(v.normalizers, norm.NFC.String)
+		v.normalizers = append(v.normalizers, nfc)
 	case c.Type == "Prepend":
 		v.normalizers = append(v.normalizers, func(s string) string {
 			if s == "" {

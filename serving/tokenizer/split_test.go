@@ -51,19 +51,43 @@ func matches(t testing.TB, re *regexp2.Regexp, s string) []string {
 var (
 	gpt2Regexp = regexp2.MustCompile(
 		`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\x85\p{L}\p{N}]+|[\s\x85]+(?![^\s\x85])|[\s\x85]+`, 0)
+	llama3Regexp = regexp2.MustCompile(
+		`(?:'[sſ]|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\x85\p{L}\p{N}]+[\r\n]*|[\s\x85]*[\r\n]+|[\s\x85]+(?![^\s\x85])|[\s\x85]+`, regexp2.IgnoreCase)
 	digitRegexp = regexp2.MustCompile(`\p{N}`, 0)
 )
 
 func checkSplit(t testing.TB, s string) {
 	t.Helper()
 	assert.Equal(t, matches(t, gpt2Regexp, s), divided(s, gpt2Split{}), "GPT-2's pattern on %q", s)
+	assert.Equal(t, matches(t, llama3Regexp, s), divided(s, llama3Split{digits: 3}), "Llama 3's pattern on %q", s)
 	assert.Equal(t, matches(t, digitRegexp, s), divided(s, digitSplit{}), "single digits of %q", s)
 	assert.Equal(t, s, strings.Join(divided(s, digitSplit{}, gpt2Split{}), ""))
 	assert.Equal(t, s, strings.Join(divided(s, digitSplit{runs: true}), ""))
 }
 
+// TestPatterns compares the scanners with the original's regular expressions.
+func TestPatterns(t *testing.T) {
+	g, texts := readGolden(t), 0
+	for _, p := range g.Splits {
+		scanner, ok := patterns[p.Pattern]
+		require.True(t, ok, p.Pattern)
+		for i, block := range g.randomTexts() {
+			var lengths []int32
+			for _, text := range block {
+				for _, piece := range divided(text, scanner) {
+					lengths = append(lengths, int32(len(piece)))
+				}
+				texts++
+			}
+			assert.Equal(t, p.Blocks[i], hashIDs(lengths), "%s: block %d", p.Pattern, i)
+		}
+	}
+	require.Len(t, g.Splits, len(patterns))
+	t.Logf("%d texts are divided as by the original", texts)
+}
+
 // splitAlphabet has what the patterns tell apart, so that random text meets all of their cases.
-var splitAlphabet = []rune(" \t\n\r\u00a0\u0085\u2028\u3000'''stremvldSTx9é½٣Ⅷ中!.\"_<\u0301\u200d👍\x00\ufffd")
+var splitAlphabet = []rune(" \t\n\r\u00a0\u0085\u2028\u3000'''stremvldSTREMVLDſx9é½٣Ⅷ中!.\"_<\u0301\u200d👍\x00\ufffd")
 
 func TestSplit(t *testing.T) {
 	for _, s := range readGolden(t).Hard {
