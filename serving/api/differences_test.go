@@ -50,4 +50,9 @@ var differences = []difference{
 	{"error_method_not_allowed", "body.error: extra", "as above"},
 	{"error_route_not_found", "body.detail: missing", "as above"},
 	{"error_route_not_found", "body.error: extra", "as above"},
+
+	{"tgi/error_completions_suffix", "body.error.param: want \"prompt\", got \"suffix\"", "another field than the nearest recording's"},
+	{"tgi/error_completions_five_prompts", "body.choices: *", "five prompts, where the nearest recording has two"},
+	{"tgi/error_completions_five_prompts", "body.usage.*_tokens: *", "five prompts, where the nearest recording has two"},
+	{"transformers/chat_generation_config_plus_max_tokens", "body.usage.*_tokens: *", "6 tokens asked for, where the nearest recording has 12"},
 }

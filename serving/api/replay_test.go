@@ -148,7 +148,7 @@ func TestReplay(t *testing.T) {
 				want := readExchange(t, testdata.Shared(t, "peers", "vllm", ref+".http"))
 				w := httptest.NewRecorder()
 				want.fake(t).server(t).ServeHTTP(w, x.request(ref == x.name))
-				explain(t, differences, used, ref, compareAnswers(t, want, w))
+				explain(t, differences, used, ref+"|"+name, compareAnswers(t, want, w))
 			})
 		}
 	}
@@ -197,13 +197,17 @@ func replayFault(t *testing.T, name string, x exchange) {
 }
 
 // explain requires a reason for each line in which a recording differs, and
-// counts in used which were needed.
-func explain(t *testing.T, reasons []difference, used []int, name string, lines []string) {
+// counts in used which were needed. A reason's files match any of names, which
+// are divided by |.
+func explain(t *testing.T, reasons []difference, used []int, names string, lines []string) {
 	t.Helper()
 	for _, line := range lines {
 		ok := false
 		for i, d := range reasons {
-			inFile, _ := path.Match(d.files, name)
+			inFile := slices.ContainsFunc(strings.Split(names, "|"), func(name string) bool {
+				in, _ := path.Match(d.files, name)
+				return in
+			})
 			if inFile && globMatch(d.line, line) {
 				used[i]++
 				ok = true
