@@ -61,7 +61,7 @@ smollm2:
 # they are not yet.
 clients:
 	serving/clients/install.sh $(CLIENTS)
-	SERVEBENCH_CLIENTS=$(CLIENTS) SERVEBENCH_CLIENTS_REQUIRED=1 $(GO) test -count=1 -v ./serving/clients
+	SERVEBENCH_CLIENTS=$(CLIENTS) $(GO) test -count=1 -v ./serving/clients
 
 # Every fuzz target in turn, FUZZTIME each.
 fuzz:

@@ -22,7 +22,6 @@
 //
 // `make clients` fills it (install.sh) with the versions pinned in
 // python/requirements.txt and node/package-lock.json, Node itself among them, and
-// runs the tests. SERVEBENCH_CLIENTS names it, by default servebench/clients in
-// the user's cache. Where it is missing the scripts are skipped, loudly; with
-// SERVEBENCH_CLIENTS_REQUIRED=1, as in CI, they fail.
+// runs the tests with its name in SERVEBENCH_CLIENTS. They fail when it lacks
+// anything. Without that variable, as in `make test`, the scripts are skipped.
 package clients
