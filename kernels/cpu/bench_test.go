@@ -200,6 +200,35 @@ func attend(b *testing.B, d *device, seqs, rows, length int, a kernels.Attn, blo
 	require.NoError(b, d.End())
 }
 
+// BenchmarkPack loads a matrix in each way that checkpoints have it; GB/s are of
+// what is read and written. The memory it is written to is new every time, as in
+// loading a model, and freed outside of the measure.
+func BenchmarkPack(b *testing.B) {
+	const n, k = 4096, 4096
+	for _, dtype := range []kernels.DType{kernels.BF16, kernels.F32} {
+		for _, from := range []kernels.DType{kernels.BF16, kernels.F16, kernels.F32} {
+			for layout, name := range []string{kernels.Matrix: "matrix", kernels.MatrixT: "transposed"} {
+				b.Run(fmt.Sprintf("dtype=%v/from=%v/size=%dx%d/op=%s", dtype, from, k, n, name), func(b *testing.B) {
+					t := kernels.Tensor{Name: "w", Shape: []int{n, k}, DType: from, Data: make([]byte, n*k*from.Size())}
+					total := time.Duration(0)
+					for b.Loop() {
+						d, err := New(Options{DType: dtype})
+						require.NoError(b, err)
+						start := time.Now()
+						_, err = d.Load(kernels.Layout(layout), t)
+						total += time.Since(start)
+						require.NoError(b, err)
+						require.NoError(b, d.Close())
+					}
+					sec := total.Seconds() / float64(b.N)
+					b.ReportMetric(sec*1e9, "load-ns")
+					b.ReportMetric(float64(n*k*(from.Size()+dtype.Size()))/sec/1e9, "GB/s")
+				})
+			}
+		}
+	}
+}
+
 // BenchmarkRows runs the small operations of a GPT-2 step.
 func BenchmarkRows(b *testing.B) {
 	d := open(b, Options{DType: kernels.BF16})
