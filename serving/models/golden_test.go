@@ -113,6 +113,7 @@ type lab struct {
 	m      *models.Model
 	free   []int32
 	window int // above 0: blocks that lie before every row's window are freed
+	held   int // most blocks that all sequences had together
 }
 
 // sequence is a sequence on a lab's model.
@@ -153,6 +154,7 @@ func (l *lab) step(parts ...part) [][]float32 {
 		}
 		s.MaxBlocks = max(s.MaxBlocks, len(p.blocks))
 	}
+	l.held = max(l.held, l.m.KVShape().Blocks-len(l.free))
 	for _, p := range parts {
 		for pos := p.done; pos < p.done+p.n; pos++ {
 			s.Out = append(s.Out, int32(len(s.Tokens)))

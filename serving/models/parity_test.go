@@ -68,9 +68,12 @@ func chunked(l *lab, g golden) (logits [][]float32) {
 	return logits
 }
 
+// batchedChunks are the tokens a step of each of batched's runs.
+var batchedChunks = []int{1, 3, 11}
+
 // batched: all runs in the same steps, prefilling and decoding side by side.
 func batched(l *lab, g golden) [][]float32 {
-	chunks := []int{1, 3, 11}
+	chunks := batchedChunks
 	logits := make([][]float32, len(g.Runs))
 	all := make([]*sequence, len(g.Runs))
 	for i, r := range g.Runs {
@@ -140,7 +143,26 @@ func windowed(l *lab, g golden) [][]float32 {
 		return nil
 	}
 	defer func() { l.window = 0 }()
-	return batched(l, g)
+	l.held = 0
+	logits := batched(l, g)
+	limit := 0
+	for i := range g.Runs {
+		// The first token's window to the last token, and what else is in the blocks at both ends.
+		limit += (l.window - 1 + batchedChunks[i] + 2*(blockSize-1)) / blockSize
+	}
+	require.LessOrEqual(l.t, l.held, limit, "blocks in use")
+	return logits
+}
+
+// TestWindow: what may be given up of the cache.
+func TestWindow(t *testing.T) {
+	check := func(model string, want int) {
+		t.Helper()
+		require.Equal(t, want, newLab(t, devices(kernels.F32)[0].open(t), tiny(t, model)).m.Window(), model)
+	}
+	check("tiny-llama", 0)
+	check("tiny-mistral", 13)
+	check("tiny-qwen2-window", 0) // its first layer sees everything
 }
 
 // compare returns the largest difference from the golden logits of the run's
