@@ -313,7 +313,7 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/v1/models/other", 404, "other"},
 		{"GET", "/v1/models/", 404, "served"},
 		{"GET", "/v1/nope", 404, "/v1/nope"},
-		{"GET", "/", 404, "no route"},
+		{"GET", "/", 200, ""},
 		{"GET", completionsPath, 405, "use POST"},
 		{"PUT", chatPath, 405, "use POST"},
 		{"POST", "/health", 405, "use GET"},

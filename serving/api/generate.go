@@ -36,18 +36,9 @@ func (s *Server) generate(rt *route) http.HandlerFunc {
 
 // accept reads and checks a request, and reports fields that it does not know.
 func (s *Server) accept(rt *route, w http.ResponseWriter, r *http.Request) (*job, error) {
-	body, err := s.readBody(w, r)
+	req, err := s.readFields(w, r, rt.fields)
 	if err != nil {
 		return nil, err
-	}
-	req, err := parseObject(body, rt.fields)
-	if err != nil {
-		return nil, err
-	}
-	if len(req.ignored) > 0 {
-		names := headerSafe(strings.Join(req.ignored, ", "))
-		s.cfg.Log.Warn("request has fields that this server does not know; they were ignored", "fields", names)
-		w.Header().Set(ignoredHeader, names)
 	}
 	return s.prepare(rt, req)
 }

@@ -113,7 +113,8 @@ var flags = map[string]string{
 // TestReplay sends every request that was recorded with any peer and compares
 // the answers, value by value, with vLLM's.
 func TestReplay(t *testing.T) {
-	used := make([]int, len(differences))
+	reasons := slices.Concat(differences, circumstances)
+	used := make([]int, len(reasons))
 	left := map[string]bool{}
 	for name := range nearest {
 		left[name] = true
@@ -148,13 +149,13 @@ func TestReplay(t *testing.T) {
 				want := readExchange(t, testdata.Shared(t, "peers", "vllm", ref+".http"))
 				w := httptest.NewRecorder()
 				want.fake(t).server(t).ServeHTTP(w, x.request(ref == x.name))
-				explain(t, differences, used, ref+"|"+name, compareAnswers(t, want, w))
+				explain(t, reasons, used, ref+"|"+name, compareAnswers(t, want, w))
 			})
 		}
 	}
 	t.Logf("%d requests compared with vLLM's answer to the same, %d with its answer to the nearest, %d in trouble", same, near, len(faults))
 	assert.Empty(t, left, "recordings that are not there")
-	for i, d := range differences {
+	for i, d := range reasons {
 		assert.NotZerof(t, used[i], "the difference %v is not there any more", d)
 	}
 }

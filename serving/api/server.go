@@ -180,13 +180,15 @@ func New(cfg Config) (*Server, error) {
 	return s, s.fixedAnswers()
 }
 
-// routes lists every route. A path with another method is a 405, any other path a 404.
-func (s *Server) routes() {
-	allowed := map[string]string{} // by pattern
-	for _, rt := range []struct {
-		method, pattern string
-		handle          http.HandlerFunc
-	}{
+// endpoint is a method of a path.
+type endpoint struct {
+	method, pattern string
+	handle          http.HandlerFunc
+}
+
+// endpoints lists every route; doc.go has the same table.
+func (s *Server) endpoints() []endpoint {
+	return []endpoint{
 		{"POST", "/v1/completions", s.generate(completions)},
 		{"POST", "/v1/chat/completions", s.generate(chat)},
 		{"POST", "/tokenize", s.tokenize},
@@ -204,7 +206,13 @@ func (s *Server) routes() {
 		{"GET", "/health", s.health},
 		{"GET", "/ping", s.health},
 		{"GET", "/version", func(w http.ResponseWriter, _ *http.Request) { s.writeJSON(w, http.StatusOK, s.version) }},
-	} {
+	}
+}
+
+// routes makes the mux. A path with another method is a 405, any other path a 404.
+func (s *Server) routes() {
+	allowed := map[string]string{} // by pattern
+	for _, rt := range s.endpoints() {
 		s.mux.HandleFunc(rt.method+" "+rt.pattern, rt.handle)
 		allowed[rt.pattern] = strings.TrimPrefix(allowed[rt.pattern]+", "+rt.method, ", ")
 	}

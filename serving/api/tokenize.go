@@ -9,14 +9,6 @@ import (
 // POST /tokenize and POST /detokenize, as vLLM has them: a prompt's or a chat's
 // token ids, and the text of ids. Nothing reaches the engine.
 //
-//	field                   prompt form  chat form         default
-//	model                   name served  name served       the first served name
-//	prompt                  string       -                 one of the two
-//	messages                -            as in /v1/chat/completions
-//	add_special_tokens      bool         bool              true; chat: false, its template writes them
-//	add_generation_prompt   -            bool              true
-//	return_token_strs       bool         bool              false
-//
 // What else vLLM takes there (chat_template, tools …) is refused unless it
 // changes nothing; the rest is ignored and named in X-Ignored-Fields.
 
@@ -97,19 +89,18 @@ func (s *Server) tokens(q *tokenizeRequest, r *request) ([]int32, error) {
 	return s.encodeText(text, around), nil
 }
 
+// detokenizeFields are the setters of /detokenize's body.
+func detokenizeFields(ids *[]int32) map[string]setter {
+	return map[string]setter{
+		"model":  chatFields["model"],
+		"tokens": idsField(func(*request) *[]int32 { return ids }),
+	}
+}
+
 // detokenize answers POST /detokenize.
 func (s *Server) detokenize(w http.ResponseWriter, r *http.Request) {
 	var ids []int32 // nil when left out
-	req, err := s.readFields(w, r, map[string]setter{
-		"model": chatFields["model"],
-		"tokens": func(_ *request, name string, raw json.RawMessage) (err error) {
-			if raw[0] != '[' {
-				return wrongType(name, "a list of token ids", raw)
-			}
-			ids, err = tokenIDs(name, raw)
-			return err
-		},
-	})
+	req, err := s.readFields(w, r, detokenizeFields(&ids))
 	var text string
 	if err == nil {
 		text, err = s.text(req.model, ids)
