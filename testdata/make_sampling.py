@@ -23,7 +23,7 @@ NEUTRAL = dict(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, repetition=1.0, p
 
 
 def short(x):
-    return float(f"{float(x):.8g}")
+    return float(f"{float(x):.10g}")
 
 
 def penalised(c, x):

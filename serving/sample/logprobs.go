@@ -50,10 +50,10 @@ func (s *Sampler) Logprobs(logits []float32, id int32, vocab int, to *Logprobs) 
 	top := to.Top[:min(len(to.Top), vocab)]
 	sum, rank := 0.0, 1
 	for i, x := range logits[:vocab] {
-		if y := float64(x) - most; y >= leastExponent {
+		if y := widen(x) - most; y >= leastExponent {
 			sum += float64(exp(y))
 		}
-		if x > own || x == own && int32(i) < id {
+		if x > own {
 			rank++
 		}
 		switch {
@@ -65,6 +65,11 @@ func (s *Sampler) Logprobs(logits []float32, id int32, vocab int, to *Logprobs) 
 		case len(top) > 0 && x > top[0].Logprob: // an equal one has a lower id
 			top[0] = Logprob{ID: int32(i), Logprob: x}
 			sink(top, 0)
+		}
+	}
+	for _, x := range logits[:min(int(id), vocab)] {
+		if x == own {
+			rank++
 		}
 	}
 	for _, x := range logits[vocab:] {

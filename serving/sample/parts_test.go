@@ -68,6 +68,18 @@ func TestExp(t *testing.T) {
 	require.Equal(t, float32(1), exp(0))
 }
 
+func TestWiden(t *testing.T) {
+	const smallest = 0x1p-126 // normal
+	for _, x := range []float32{1, -1, 0.1, -30.25, 1e-30, smallest, -smallest, math.MaxFloat32, -math.MaxFloat32} {
+		require.Equal(t, float64(x), widen(x))
+	}
+	for _, x := range []float32{0, float32(math.Copysign(0, -1)), 1e-45, -1e-39} {
+		require.InDeltaf(t, float64(x), widen(x), smallest, "for %v", x)
+	}
+	require.Equal(t, 0x1p128, widen(inf))
+	require.Equal(t, -0x1p128, widen(-inf))
+}
+
 func TestOrder(t *testing.T) {
 	x := []float32{-inf, -math.MaxFloat32, -1, -1e-45, 0, 1e-45, 0.5, 1, math.MaxFloat32, inf}
 	for i := range x[1:] {
@@ -130,6 +142,11 @@ func TestCut(t *testing.T) {
 func BenchmarkSample(b *testing.B) {
 	const vocab = 50257 // GPT-2's
 	flat := make([]float32, vocab)
+	topP := Params{Temperature: 0.9, TopP: 0.95}
+	penalised := topP
+	penalised.RepetitionPenalty, penalised.FrequencyPenalty = 1.1, 0.2
+	biased := topP
+	biased.Bias = []Bias{{11, 2}, {700, -100}}
 	for _, c := range []struct {
 		name   string
 		logits []float32
@@ -137,15 +154,54 @@ func BenchmarkSample(b *testing.B) {
 	}{
 		{"greedy", gaussian(vocab), Params{TopP: 1}},
 		{"temperature", gaussian(vocab), Params{Temperature: 0.9, TopP: 1}},
-		{"top-p", gaussian(vocab), Params{Temperature: 0.9, TopP: 0.95}},
-		{"top-p,flat", flat, Params{Temperature: 0.9, TopP: 0.95}},
+		{"top-p", gaussian(vocab), topP},
+		{"top-p,flat", flat, topP},
 		{"top-k", gaussian(vocab), Params{Temperature: 0.9, TopP: 1, TopK: 50}},
+		{"min-p", gaussian(vocab), Params{Temperature: 0.9, TopP: 1, MinP: 0.05}},
+		{"top-p,bias", gaussian(vocab), biased},
+		{"top-p,penalties", gaussian(vocab), penalised}, // 1,000 tokens behind it
+		{"greedy,penalties", gaussian(vocab), Params{TopP: 1, RepetitionPenalty: 1.1}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			var s Sampler
+			prompt := make([]int32, 1000)
+			for i := range prompt {
+				prompt[i] = int32(i * i % vocab)
+			}
+			history := NewHistory(c.p, prompt, 1)
+			draw := func(i int) {
+				if _, err := s.Sample(c.logits, Draw{Params: c.p, Index: i, History: history}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			draw(0) // allocates
 			for i := 0; b.Loop(); i++ {
-				if _, err := s.Sample(c.logits, Draw{Params: c.p, Index: i}); err != nil {
+				draw(i)
+			}
+		})
+	}
+}
+
+func BenchmarkLogprobs(b *testing.B) {
+	const vocab = 50257
+	rising := make([]float32, vocab) // every id gets into the heap
+	for i := range rising {
+		rising[i] = float32(i) / vocab
+	}
+	for _, c := range []struct {
+		name   string
+		logits []float32
+		n      int
+	}{
+		{"own", gaussian(vocab), 0}, {"top=20", gaussian(vocab), 20}, {"top=20,rising", rising, 20}, {"top=1000", gaussian(vocab), 1000},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			var s Sampler
+			lp := Logprobs{Top: make([]Logprob, c.n)}
+			for i := 0; b.Loop(); i++ {
+				if err := s.Logprobs(c.logits, int32(i%vocab), 0, &lp); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -112,12 +112,14 @@ func (s *Sampler) softmax(logits []float32, most, least float32, p *Params) (tot
 	s.weights = slices.Grow(s.weights[:0], len(logits))[:len(logits)]
 	scale, n := 1/p.Temperature, 0
 	floor := max(leastExponent, math.Log(p.MinP)) // of exponents: the largest weight is 1
-	negligible := light(p.TopP, 1, len(logits))   // the sum is at least the largest one's 1
+	// What is surely below it is told by the logit, without the arithmetic.
+	least = max(least, math.Nextafter32(float32(float64(most)+floor*p.Temperature), float32(math.Inf(-1))))
+	negligible := light(p.TopP, 1, len(logits)) // the sum is at least the largest one's 1
 	for i, x := range logits {
 		if x < least {
 			continue
 		}
-		y := (float64(x) - float64(most)) * scale
+		y := (widen(x) - widen(most)) * scale
 		if y < floor {
 			continue
 		}
