@@ -64,6 +64,11 @@ func (t *Tokenizer) learnPieces(v *vocabulary, ids map[string]int32) error {
 			p.setSymbol(r, id)
 		}
 	}
+	for _, a := range v.added {
+		if a.Normalized { // the tokenizers package writes them as it looks for them
+			t.text[a.ID] = strings.ReplaceAll(t.normalize(a.Content), meta, " ")
+		}
+	}
 	if v.unknown != "" {
 		id, ok := ids[v.unknown]
 		if !ok {
@@ -71,6 +76,7 @@ func (t *Tokenizer) learnPieces(v *vocabulary, ids map[string]int32) error {
 		}
 		p.unknown = id
 	}
+	p.drops = p.unknown == none && slices.Contains(p.bytes[:], none)
 	var err error
 	if v.scores != nil {
 		err = p.learnScores(v, texts)

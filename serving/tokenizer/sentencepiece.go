@@ -22,7 +22,8 @@ type pieces struct {
 	joins joins
 
 	bytes   [256]int32 // tokens of single bytes, none where there is none
-	unknown int32      // stands for a character that cannot be written in bytes; none: it is dropped
+	unknown int32      // stands for a character that cannot be written in bytes, none where there is none
+	drops   bool       // such a character is dropped, and what is around it merged
 	fuse    bool       // a run of such characters is one unknown
 
 	unused map[int32]pair // tokens that are taken apart again once they are made
@@ -50,11 +51,11 @@ const meta = "▁"
 // encode appends the tokens of a part of a text; first tells whether it is the
 // text's beginning.
 func (p *pieces) encode(dst []int32, s string, first bool) []int32 {
-	if strings.Contains(s, meta) {
-		s = strings.ReplaceAll(s, meta, " ")
-	}
 	if p.squeeze {
 		s = squeezeSpaces(s)
+	}
+	if strings.Contains(s, meta) {
+		s = strings.ReplaceAll(s, meta, " ")
 	}
 	if s != "" && (p.prefix == prefixAlways || p.prefix == prefixFirst && first) && !(p.once && s[0] == ' ') {
 		s = " " + s
@@ -75,8 +76,9 @@ func (p *pieces) encode(dst []int32, s string, first bool) []int32 {
 }
 
 // squeezeSpaces drops leading and trailing spaces, and all but one of a run.
+// U+2581 in a text is no space to it, but for those at the end.
 func squeezeSpaces(s string) string {
-	s = strings.Trim(s, " ")
+	s = strings.TrimRight(strings.TrimLeft(s, " "), " "+meta)
 	if !strings.Contains(s, "  ") {
 		return s
 	}
@@ -93,6 +95,9 @@ func squeezeSpaces(s string) string {
 func (p *pieces) encodePart(dst []int32, s string) []int32 {
 	if id, ok := p.all[s]; ok {
 		return append(dst, id)
+	}
+	if p.drops {
+		s = strings.Map(p.keep, s)
 	}
 	out := output{p: p, ids: dst}
 	for s != "" {
@@ -186,6 +191,9 @@ func (p *pieces) symbol(r rune) int32 {
 // the tokenizers package, where tokens of bytes overtake it.
 func (o *output) missing(r rune) {
 	var b [utf8.UTFMax]byte
+	if r == ' ' {
+		r = '▁'
+	}
 	n := utf8.EncodeRune(b[:], r)
 	from := len(o.ids)
 	for _, c := range b[:n] {
@@ -199,6 +207,18 @@ func (o *output) missing(r rune) {
 		}
 		o.ids = append(o.ids, o.p.bytes[c])
 	}
+}
+
+// keep is a mapping that drops characters which there are no tokens for.
+func (p *pieces) keep(r rune) rune {
+	if p.symbol(r) != none {
+		return r
+	}
+	out := output{p: p}
+	if out.missing(r); len(out.ids) > 0 {
+		return r
+	}
+	return -1
 }
 
 // flush appends the unknown token, where one is to come.
