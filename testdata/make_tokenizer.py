@@ -12,6 +12,7 @@ import json
 import os
 import random
 import struct
+from itertools import islice
 from pathlib import Path
 
 import gguf
@@ -60,7 +61,7 @@ REPEATED = [["a", 100_000], ["ab", 50_000], ["\u00e9", 20_000], [" ", 50_000], [
 # Text that is no UTF-8, in hexadecimal; the original is given what Python's errors="replace" makes of it.
 INVALID = ["ff", "61ff62", "e282", "e282e282ac", "f09f91", "f09f9120f09f918d", "c080", "eda080", "edbfbf", "f4908080", "f8888080", "80", "8080bf78",
            "e08078", "f09080ff", "48656c6c6ffe20c3", "c3c3a9", "20e4b8ad20e4b820e4b8ade4", "3c7c656e646f66ff746578747c3e"]
-# Words of 100,000 characters: a name, first and last character to draw from, or the characters.
+# Words of 100,000 bytes, about: a name, and the characters to draw from.
 WORDS = [["letters", "abcdefghijklmnopqrstuvwxyz"], ["base64", "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"],
          ["two letters", "ab"], ["binary", "01"], ["hangul", "".join(map(chr, range(0xAC00, 0xAC00 + 900)))], ["cjk", "".join(map(chr, range(0x4E00, 0x4E00 + 3000)))],
          ["emoji", "".join(map(chr, range(0x1F600, 0x1F640))) + "\u200d\ufe0f"], ["punctuation", "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"], ["whitespace", " \t\n\r\u00a0"],
@@ -71,7 +72,7 @@ ALPHABET = [" ", " ", "  ", "\t", "\n", "\r", "\r\n", "\u00a0", "\u0085", "\u202
             "\u00bd", "\u0663", "\u2167", "\u3007", "\U0001d7d8", "\u4e2d", "\u6587", "\u3042", "\ud55c", "\u1112", "\u1161", "\u11ab", "\u00e9", "e\u0301", "A", "\u030a", "\u0301", "\u0323",
             "\u0327", "\u0344", "\u212b", "\u0958", "\u0915\u093c", "\u1e9b\u0323", "\u0f73", "\u1ac6", "\u089a", "\ufb01", "!", ".", ",", "\"", "_", "-", "<", "/", "(", "$", "\u2014", "\u20ac", "\u200d", "\u200b",
             "\U0001f44d", "\U0001f3fd", "\u0000", "\ufffd", "<|endoftext|>", "\U0002ebf0", "\U00016d40", "\u1c89"]
-BLOCKS, BLOCK, LONGEST = 40, 200, 14  # of random texts: how many blocks of how many, of how many pieces at most
+BLOCKS, BLOCK, LONGEST = 20, 200, 14  # of random texts: how many blocks of how many, of how many pieces at most
 TINY = ["the quick brown fox jumps over the lazy dog and the other dog's bone, again and again",
         "if x == 10: return the_value[12] + 345  # the other value", "hello hello world, the world's end is near the end"]
 
@@ -124,7 +125,7 @@ def long_words():
     """The texts of WORDS."""
     for seed, (_, characters) in enumerate(WORDS):
         rng = Splitmix(seed)
-        yield "".join(characters[rng.below(len(characters))] for _ in range(100_000))
+        yield "".join(characters[rng.below(len(characters))] for _ in range(100_000 // len(characters[0].encode())))
 
 
 def sha_text(s):
@@ -180,9 +181,9 @@ def decodings(t, rng):
     return out
 
 
-def random_ids(t):
-    """A hash over the ids of each block's texts."""
-    return [sha(sum(encode(t, block, True), [])) for block in random_texts()]
+def random_ids(t, blocks=BLOCKS):
+    """A hash over the ids of each of the first blocks' texts."""
+    return [sha(sum(encode(t, block, True), [])) for block in islice(random_texts(), blocks)]
 
 
 def codegen(t):
@@ -315,7 +316,7 @@ def main():
         t = Tokenizer.from_str(json.dumps({**base, **top, "model": {**base["model"], **model}}))
         golden["variants"].append({
             "name": name, "top": top, "model": model, "special": encode(t, VARIANT_TEXTS, True), "plain": encode(t, VARIANT_TEXTS, False),
-            "blocks": random_ids(t), "prompt": [e.ids for e in t.encode_batch(VARIANT_TEXTS, add_special_tokens=True)], "decode": decodings(t, rng)[:10]})
+            "blocks": random_ids(t, 3), "prompt": [e.ids for e in t.encode_batch(VARIANT_TEXTS, add_special_tokens=True)], "decode": decodings(t, rng)[:10]})
     out = HERE / "tokenizer" / "vectors.json"
     out.parent.mkdir(exist_ok=True)
     lines = [f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=True, separators=(',', ':'))}" for k, v in golden.items()]

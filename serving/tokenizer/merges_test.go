@@ -103,11 +103,11 @@ func checkMerges(t testing.TB, m *merges, symbols []int32) {
 func TestMerges(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	words := 0
-	for range 150 {
+	for range 100 {
 		symbols := 1 + rng.IntN(6)
 		m := randomMerges(rng, symbols, 1+rng.IntN(80))
 		for range 3 {
-			checkMerges(t, m, randomSymbols(rng, symbols, 1+rng.IntN(1200)))
+			checkMerges(t, m, randomSymbols(rng, symbols, 1+rng.IntN(800)))
 			words++
 		}
 	}
@@ -118,7 +118,7 @@ func TestMerges(t *testing.T) {
 // came before: here a merge of the last two symbols, where each goes before that
 // of the two before, turns over all pairs up to the beginning.
 func TestMergesReachBack(t *testing.T) {
-	const n = 3000
+	const n = 2000
 	m := newMerges(n)
 	for i := range int32(n - 1) {
 		m.set(pair{i, i + 1}, merge{n - i, n + i})

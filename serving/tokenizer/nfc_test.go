@@ -12,7 +12,7 @@ import (
 func TestNFC(t *testing.T) {
 	g := readGolden(t)
 	want := g.NFC
-	for i, block := range g.randomTexts() {
+	for i, block := range g.randomTexts(g.Blocks[0]) {
 		var all strings.Builder
 		for _, text := range block {
 			all.WriteString(nfc(text))

@@ -71,7 +71,7 @@ func TestPatterns(t *testing.T) {
 	for _, p := range g.Splits {
 		scanner, ok := patterns[p.Pattern]
 		require.True(t, ok, p.Pattern)
-		for i, block := range g.randomTexts() {
+		for i, block := range g.randomTexts(g.Blocks[0]) {
 			var lengths []int32
 			for _, text := range block {
 				for _, piece := range divided(text, scanner) {
