@@ -373,7 +373,11 @@ func TestLlama(t *testing.T) {
 					var ids []int32
 					for _, text := range row {
 						got := encode(text)
-						assert.Equal(t, text, c.tok.Decode(got, true), "%s row %d", file, i)
+						back := text
+						if c.name == "tokenizer.json" { // a Metaspace adds no space before one, but the decoder takes one away
+							back = strings.TrimPrefix(text, " ")
+						}
+						assert.Equal(t, back, c.tok.Decode(got, true), "%s row %d", file, i)
 						ids = append(ids, got...)
 					}
 					if assert.Equal(t, hashes[i], hashIDs(ids), "%s row %d", file, i) {
