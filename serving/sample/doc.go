@@ -29,7 +29,8 @@
 // Sampler.Logprobs tells the log-probabilities of the same row as the model gave
 // it, before steps 2 to 9 (vLLM's logprobs_mode raw_logprobs).
 //
-// Nothing is sorted. Steps 6 and 8 look for the value to cut at in histograms
-// of the numbers' leading bits (cut.go), which costs three passes over the
-// candidates at most, however flat the distribution is.
+// No row is sorted. Steps 6 and 8 look for the value to cut at in histograms of
+// the numbers' leading bits (cut.go), which costs three passes over the
+// candidates at most, however flat the distribution is; Logprobs keeps the
+// likeliest ids in a heap.
 package sample

@@ -139,6 +139,37 @@ func TestCut(t *testing.T) {
 	require.Equal(t, 2.0, above, "more than there is")
 }
 
+// TestTopK compares with a sort, over orders and equals that fill its buffer.
+func TestTopK(t *testing.T) {
+	var s Sampler
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 11))
+		x := make([]float32, 1+rng.IntN(3000))
+		distinct := 1 << (1 + rng.IntN(11))
+		for i := range x {
+			x[i] = float32(rng.IntN(distinct)) - 3
+		}
+		switch rng.IntN(4) {
+		case 0:
+			slices.Sort(x)
+		case 1:
+			slices.Sort(x)
+			slices.Reverse(x)
+		}
+		if rng.IntN(3) == 0 {
+			x[rng.IntN(len(x))] = -inf // banned
+		}
+		sorted := slices.Sorted(slices.Values(x))
+		for _, k := range []int{1, 2, 1 + rng.IntN(len(x)), 1 + rng.IntN(1+len(x)/8)} {
+			want := sorted[len(x)-min(k, len(x))]
+			if k >= len(x) {
+				want = -inf
+			}
+			require.Equalf(t, want, s.topK(x, k), "seed %d, k %d of %d", seed, k, len(x))
+		}
+	}
+}
+
 func BenchmarkSample(b *testing.B) {
 	const vocab = 50257 // GPT-2's
 	flat := make([]float32, vocab)

@@ -88,12 +88,36 @@ func unmasked(logits []float32) int {
 	return best
 }
 
-// topK returns the k-th largest logit; smaller ones leave.
+// topK returns the k-th largest logit; smaller ones leave. It goes through the
+// row once with those that may be among the k in a buffer, and cuts the buffer
+// down to k whenever it is full: of a row in no particular order, few get in.
 func (s *Sampler) topK(logits []float32, k int) float32 {
+	least := float32(math.Inf(-1))
 	if k <= 0 || k >= len(logits) {
-		return float32(math.Inf(-1))
+		return least
 	}
-	least, _ := s.cut.find(logits, float64(k), false)
+	room := 4 * k
+	if room >= len(logits) {
+		least, _ = s.cut.find(logits, float64(k), false)
+		return least
+	}
+	s.weights = slices.Grow(s.weights[:0], room)
+	few := s.weights[:0]
+	for _, x := range logits {
+		if x <= least {
+			continue
+		}
+		if few = append(few, x); len(few) == room {
+			least, _ = s.cut.find(few, float64(k), false)
+			few = slices.DeleteFunc(few, func(x float32) bool { return x <= least })
+			for len(few) < k { // fewer than k are larger
+				few = append(few, least)
+			}
+		}
+	}
+	if len(few) >= k {
+		least, _ = s.cut.find(few, float64(k), false)
+	}
 	return least
 }
 
