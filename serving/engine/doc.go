@@ -10,7 +10,7 @@
 //     wait for a request
 //  3. forward   fill turns the batch into a kernels.Step, Model.Forward computes it
 //  4. sample    draw a token from every row of logits, on several cores when
-//     there are several rows
+//     there are several rows, and take its log-probabilities if asked for
 //  5. emit      append it to its sequence, end those that are done and free
 //     their blocks, then wake the readers
 //
@@ -21,6 +21,16 @@
 // What a request generates depends on its prompt, parameters and seed. It is
 // the same alone and in any batch, with any chunk size, and after a preemption,
 // so far as Model.Forward computes a row independently of the others.
+//
+// # Log-probabilities
+//
+// They are the model's own, before anything that sampling does to a row
+// (package sample), which leaves the row as it is: output is the same with and
+// without them. Those of a prompt (PromptLogprobs) come from every row of it, the
+// row of a token giving the next token's. A step has as many rows of logits as
+// sequences may run, so such a prompt is computed in chunks of what the others
+// leave (sched), its tokens are not taken from the prefix cache, and those that
+// are computed again after a preemption are not scored again.
 //
 // # Faults
 //

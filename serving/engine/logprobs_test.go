@@ -189,3 +189,25 @@ func TestLogprobsAllocate(t *testing.T) {
 		}
 	}))
 }
+
+// TestPromptLogprobsIgnoreThePrefixCache asks for a prompt that is in it.
+func TestPromptLogprobsIgnoreThePrefixCache(t *testing.T) {
+	f := newFake(64, 16, 2, 40, 4)
+	e := start(t, f, Config{PrefixCaching: true})
+	prompt := []int32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}
+	for i, want := range []struct {
+		request Request
+		cached  int
+	}{{greedy(6, prompt...), 0}, {scored(6, prompt...), 0}, {greedy(6, prompt...), 12}} {
+		s := submit(t, e, want.request)
+		got, err := collect(s)
+		require.NoError(t, err)
+		require.Equal(t, f.reference(t, want.request, 61), got)
+		require.Equal(t, want.cached, s.CachedTokens(), "request %d", i)
+		if want.request.PromptLogprobs {
+			scores, err := s.Prompt(context.Background())
+			require.NoError(t, err)
+			require.Equal(t, f.scores(t, want.request, 61), scores)
+		}
+	}
+}
