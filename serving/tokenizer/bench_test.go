@@ -61,23 +61,40 @@ var longWords = []struct {
 	{"spaces", func(_ *rand.Rand, n int) string { return strings.Repeat(" ", n) }},
 }
 
-// BenchmarkEncode reports MB/s of text on one core.
-func BenchmarkEncode(b *testing.B) {
-	tok := openGPT2(b)
-	encode := func(text string) func(*testing.B) {
-		return func(b *testing.B) {
-			b.SetBytes(int64(len(text)))
-			b.ReportAllocs()
-			for b.Loop() {
-				tok.Encode(text, true)
-			}
+// encodes reports MB/s of a text.
+func encodes(tok *Tokenizer, text string) func(*testing.B) {
+	return func(b *testing.B) {
+		b.SetBytes(int64(len(text)))
+		b.ReportAllocs()
+		for b.Loop() {
+			tok.Encode(text, true)
 		}
 	}
-	b.Run("text=articles", encode(benchText(b, "cnn_dailymail/3.0.0_validation.jsonl")))
-	b.Run("text=code", encode(benchText(b, "openai_humaneval/HumanEval.jsonl")))
+}
+
+// BenchmarkEncode reports MB/s of real text on one core, for each pattern.
+func BenchmarkEncode(b *testing.B) {
+	articles, code := benchText(b, "cnn_dailymail/3.0.0_validation.jsonl"), benchText(b, "openai_humaneval/HumanEval.jsonl")
+	run := func(vocabulary string, tok *Tokenizer) {
+		b.Run("vocabulary="+vocabulary+"/text=articles", encodes(tok, articles))
+		b.Run("vocabulary="+vocabulary+"/text=code", encodes(tok, code))
+	}
+	run("gpt2", openGPT2(b))
+	run("codegen", codeGenGGUF(b))
+	for _, c := range readGolden(b).Trained {
+		tok, err := FromFolder(folder(b, map[string]string{"tokenizer.json": string(c.File)}))
+		require.NoError(b, err)
+		run(c.Name, tok)
+	}
+}
+
+// BenchmarkLongWord reports MB/s of text that is one word, or next to it: the
+// same at each length where time is linear.
+func BenchmarkLongWord(b *testing.B) {
+	tok := openGPT2(b)
 	for _, w := range longWords {
 		for _, n := range []int{10_000, 100_000, 1_000_000, 7_000_000} {
-			b.Run(fmt.Sprintf("text=%s/bytes=%d", w.name, n), encode(w.make(rand.New(rand.NewPCG(1, 2)), n)))
+			b.Run(fmt.Sprintf("text=%s/bytes=%d", w.name, n), encodes(tok, w.make(rand.New(rand.NewPCG(1, 2)), n)))
 		}
 	}
 }

@@ -2,8 +2,6 @@ package tokenizer
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -56,10 +54,8 @@ func codeGenGGUF(t testing.TB) *Tokenizer {
 		types = append(types, 5) // unused
 	}
 	end := uint32(50256)
-	b := gguftest.New().Set(keyModel, "gpt2").Set(keyPre, "phi-2").Set(keyTokens, tokens).Set(keyMerges, merges).
-		Set(keyTypes, types).Set(keyBOS, end).Set(keyEOS, end).Set(keyUnknown, end)
-	path := filepath.Join(t.TempDir(), "phi-2.gguf")
-	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
+	path := gguftest.New().Set(keyModel, "gpt2").Set(keyPre, "phi-2").Set(keyTokens, tokens).Set(keyMerges, merges).
+		Set(keyTypes, types).Set(keyBOS, end).Set(keyEOS, end).Set(keyUnknown, end).Write(t)
 	tok, err := Open(path)
 	require.NoError(t, err)
 	openedOnce.Store("codegen.gguf", tok)

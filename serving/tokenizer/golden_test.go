@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"servebench/serving/weights/gguf/gguftest"
 	"servebench/testdata"
 )
 
@@ -219,16 +220,57 @@ func TestPublished(t *testing.T) {
 	}
 }
 
-// TestTrained compares the published patterns that no published vocabulary here has.
+// TestTrained compares the published patterns that no published vocabulary here
+// has, read from tokenizer.json and from GGUF.
 func TestTrained(t *testing.T) {
 	g := readGolden(t)
 	for _, c := range g.Trained {
-		t.Run(c.Name, func(t *testing.T) {
+		t.Run(c.Name+"/json", func(t *testing.T) {
 			tok, err := FromFolder(folder(t, map[string]string{"tokenizer.json": string(c.File)}))
 			require.NoError(t, err)
 			g.check(t, tok, &c.realGolden)
+			assert.Equal(t, []int32{0}, tok.EncodePrompt(""))
+		})
+		t.Run(c.Name+"/gguf", func(t *testing.T) {
+			tok, err := Open(c.gguf(t))
+			require.NoError(t, err)
+			g.check(t, tok, &c.realGolden)
+			if c.Name == "llama3" {
+				assert.Equal(t, []int32{0}, tok.EncodePrompt(""), "a prompt begins with the beginning-of-sequence token though the file does not say so")
+			} else {
+				assert.Empty(t, tok.EncodePrompt(""))
+			}
 		})
 	}
+}
+
+// gguf writes the vocabulary as llama.cpp's converter does, which leaves out the
+// normaliser, ignore_merges and the post-processor: the name of the pre-tokeniser
+// stands for them.
+func (c *trainedGolden) gguf(t testing.TB) string {
+	t.Helper()
+	var file struct {
+		Model struct {
+			Vocab  map[string]int
+			Merges [][2]string
+		}
+		Added []addedToken `json:"added_tokens"`
+	}
+	require.NoError(t, json.Unmarshal(c.File, &file))
+	tokens, types := make([]string, len(file.Model.Vocab)), make([]int32, len(file.Model.Vocab))
+	for text, id := range file.Model.Vocab {
+		tokens[id], types[id] = text, 1 // normal
+	}
+	for _, a := range file.Added {
+		types[a.ID] = typeControl
+	}
+	merges := make([]string, len(file.Model.Merges))
+	for i, m := range file.Model.Merges {
+		merges[i] = m[0] + " " + m[1]
+	}
+	pre := map[string]string{"llama3": "llama-bpe", "qwen2": "qwen2"}[c.Name]
+	return gguftest.New().Set(keyModel, "gpt2").Set(keyPre, pre).Set(keyTokens, tokens).Set(keyMerges, merges).
+		Set(keyTypes, types).Set(keyBOS, uint32(0)).Set(keyEOS, uint32(1)).Write(t)
 }
 
 // check compares everything but the real rows.
