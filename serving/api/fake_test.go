@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,15 @@ type fakeTokenizer struct {
 	promptTokens int
 	lengths      map[string]int // of some prompts
 	prompt       []int32
+
+	mu      sync.Mutex
+	encoded []string // "prompt:" or "text:", by the method, and what was encoded
+}
+
+func (f *fakeTokenizer) note(how, text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.encoded = append(f.encoded, how+text)
 }
 
 // firstText is the id of the first text of newFake.
@@ -55,10 +65,18 @@ func (f *fakeTokenizer) ids(text string) []int32 {
 	return ids
 }
 
-func (f *fakeTokenizer) EncodePrompt(text string) []int32         { return f.ids(text) }
-func (f *fakeTokenizer) Encode(text string, special bool) []int32 { return f.ids(text) }
-func (f *fakeTokenizer) EOS() []int32                             { return []int32{fakeEOS, fakeVocab + 7} }
-func (f *fakeTokenizer) Stream(_ []int32, skip bool) Detokenizer  { return &fakeStream{f, skip, nil} }
+func (f *fakeTokenizer) EncodePrompt(text string) []int32 {
+	f.note("prompt:", text)
+	return f.ids(text)
+}
+
+func (f *fakeTokenizer) Encode(text string, special bool) []int32 {
+	f.note("text:", text)
+	return f.ids(text)
+}
+
+func (f *fakeTokenizer) EOS() []int32                            { return []int32{fakeEOS, fakeVocab + 7} }
+func (f *fakeTokenizer) Stream(_ []int32, skip bool) Detokenizer { return &fakeStream{f, skip, nil} }
 func (f *fakeTokenizer) Chat(m []tokenizer.Message, generate bool) (string, error) {
 	var b strings.Builder
 	for _, one := range m {
@@ -127,6 +145,8 @@ type fakeEngine struct {
 	dead    error
 	blocked bool // after the script, wait for the request's end
 
+	refuseFrom int // so many requests are taken, if it is not 0; the next one is ErrOverloaded
+
 	mu       sync.Mutex
 	requests []engine.Request
 	ended    chan struct{} // one for every request whose context ended or that was closed
@@ -141,6 +161,9 @@ func (f *fakeEngine) Submit(ctx context.Context, r engine.Request) (Tokens, erro
 	if f.submit != nil {
 		return nil, f.submit
 	}
+	if f.refuseFrom > 0 && len(f.requests) > f.refuseFrom {
+		return nil, engine.ErrOverloaded
+	}
 	if f.ended != nil {
 		go func() { <-ctx.Done(); f.ended <- struct{}{} }()
 	}
@@ -149,6 +172,19 @@ func (f *fakeEngine) Submit(ctx context.Context, r engine.Request) (Tokens, erro
 		t.script = f.scripts[n-1]
 	}
 	return t, nil
+}
+
+// await waits until n requests were submitted.
+func (f *fakeEngine) await(n int) {
+	for {
+		f.mu.Lock()
+		got := len(f.requests)
+		f.mu.Unlock()
+		if got >= n {
+			return
+		}
+		runtime.Gosched()
+	}
 }
 
 func (f *fakeEngine) last(t testing.TB) engine.Request {

@@ -282,8 +282,10 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, plain, got, "without a file")
 	check(`{"bos_token_id": 1}`, plain, "")
 	check(`{"temperature":0.6,"top_p":0.9,"top_k":50}`, api.Defaults{Temperature: 0.6, TopP: 0.9, TopK: 50}, "top_k 50")
-	check(`{"repetition_penalty":1.1,"temperature":null}`, plain, "NOT repetition_penalty")
-	for _, bad := range []string{`{"temperature":-1}`, `{"top_p":0}`, `{"top_p":"x"}`, `{`} {
+	check(`{"repetition_penalty":1.1,"temperature":null,"min_p":0.05}`,
+		api.Defaults{Temperature: 1, TopP: 1, MinP: 0.05, RepetitionPenalty: 1.1}, "repetition_penalty 1.1")
+	check(`{"max_new_tokens":9}`, plain, "NOT max_new_tokens")
+	for _, bad := range []string{`{"temperature":-1}`, `{"min_p":2}`, `{"repetition_penalty":0}`, `{"top_p":0}`, `{"top_p":"x"}`, `{`} {
 		require.NoError(t, os.WriteFile(file, []byte(bad), 0o600))
 		_, err := o.defaults(weights.Location{Dir: dir}, c)
 		require.ErrorContains(t, err, "generation_config.json", "for %s", bad)

@@ -70,11 +70,17 @@ func readDefaults(b []byte, d api.Defaults) (api.Defaults, []string, error) {
 	if v := g.TopK; v != nil {
 		d.TopK, taken = max(*v, 0), append(taken, fmt.Sprintf("top_k %d", *v))
 	}
-	if v := g.MinP; v != nil && *v != 0 {
-		taken = append(taken, "NOT min_p, which is not supported yet")
+	if v := g.MinP; v != nil {
+		if !(*v >= 0 && *v <= 1) {
+			return d, nil, fmt.Errorf("min_p is %v, must be 0 to 1", *v)
+		}
+		d.MinP, taken = *v, append(taken, fmt.Sprintf("min_p %v", *v))
 	}
-	if v := g.RepetitionPenalty; v != nil && *v != 1 {
-		taken = append(taken, "NOT repetition_penalty, which is not supported yet")
+	if v := g.RepetitionPenalty; v != nil {
+		if !(*v > 0) || math.IsInf(*v, 0) {
+			return d, nil, fmt.Errorf("repetition_penalty is %v, must be above 0", *v)
+		}
+		d.RepetitionPenalty, taken = *v, append(taken, fmt.Sprintf("repetition_penalty %v", *v))
 	}
 	if g.MaxNewTokens != nil {
 		taken = append(taken, "NOT max_new_tokens, which is not supported yet")
