@@ -21,6 +21,11 @@ func (l *loader) load(layout kernels.Layout, parts ...kernels.Tensor) kernels.We
 	}
 	w, err := l.dev.Load(layout, parts...)
 	l.err = err
+	if r, ok := l.ck.(weights.Recycler); ok {
+		for _, t := range parts {
+			r.Recycle(t.Data) // the device has its own copy
+		}
+	}
 	return w
 }
 

@@ -22,7 +22,8 @@ type Checkpoint interface {
 	// Has reports whether Tensor(name) would find a tensor. Dummy checkpoints have every one.
 	Has(name string) bool
 	// Tensor returns one tensor. A shape that differs from the one given is an
-	// error that names the tensor and both shapes. Data is valid until Close.
+	// error that names the tensor and both shapes. Data is valid until Close, or
+	// until it is given back to a Recycler.
 	Tensor(name string, shape ...int) (kernels.Tensor, error)
 	// Close unmaps the files.
 	Close() error

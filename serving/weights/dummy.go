@@ -14,6 +14,7 @@ import (
 
 // dummy has a tensor for every name, drawn from a seed.
 type dummy struct {
+	arena
 	conf json.RawMessage
 	seed uint64
 	// plain and last are the numbers that matrices are drawn from. Those whose
@@ -44,7 +45,7 @@ func (d *dummy) Config() json.RawMessage { return d.conf }
 
 func (d *dummy) Has(string) bool { return true }
 
-func (d *dummy) Close() error { return nil }
+func (d *dummy) Close() error { d.drop(); return nil }
 
 // dummyStd is the standard deviation of weights and embeddings: Transformers' initializer_range.
 const dummyStd = 0.02
@@ -64,9 +65,10 @@ func (d *dummy) Tensor(name string, shape ...int) (kernels.Tensor, error) {
 	for _, s := range shape {
 		n *= s
 	}
-	t.Data = make([]byte, 2*n)
+	t.Data = d.take(2 * n)
 	switch {
 	case strings.HasSuffix(name, ".bias"):
+		clear(t.Data)
 	case len(shape) < 2:
 		const one = 0x3f80
 		for i := range n {

@@ -12,6 +12,7 @@ import (
 
 // ggufCheckpoint is a GGUF file under the names and in the layout of Transformers.
 type ggufCheckpoint struct {
+	arena
 	file   *gguf.File
 	conf   json.RawMessage
 	scheme *scheme           // nil for an architecture without one: names stay
@@ -105,7 +106,7 @@ func (c *ggufCheckpoint) Tensor(name string, shape ...int) (kernels.Tensor, erro
 	if err != nil {
 		return kernels.Tensor{}, err
 	}
-	data, dtype, err := how.restore(t)
+	data, dtype, err := how.restore(&c.arena, t)
 	if err != nil {
 		return kernels.Tensor{}, fmt.Errorf("tensor %q: %w", name, err)
 	}
@@ -171,4 +172,7 @@ func (c *ggufCheckpoint) restoring(from source) restoring {
 	}
 }
 
-func (c *ggufCheckpoint) Close() error { return c.file.Close() }
+func (c *ggufCheckpoint) Close() error {
+	c.drop()
+	return c.file.Close()
+}

@@ -290,7 +290,8 @@ func TestTransposeOfAnySize(t *testing.T) {
 			for i := range rows * cols {
 				binary.LittleEndian.PutUint16(data[i*size:], uint16(i))
 			}
-			got := transpose(data, rows, cols, size)
+			got := make([]byte, len(data))
+			transpose(got, data, rows, cols, size)
 			for i := range rows * cols {
 				require.EqualValues(t, i%rows*cols+i/rows, binary.LittleEndian.Uint16(got[i*size:]), "%v element %d", shape, i)
 			}
@@ -392,8 +393,9 @@ func BenchmarkRestore(b *testing.B) {
 			for b.Loop() {
 				for _, from := range g.names {
 					t, _ := g.file.Tensor(from.tensor)
-					_, _, err := g.restoring(from).restore(t)
+					data, _, err := g.restoring(from).restore(&g.arena, t)
 					require.NoError(b, err)
+					g.Recycle(data)
 				}
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -306,6 +307,21 @@ func TestDummyIsTheSameEverywhere(t *testing.T) {
 	assert.Equal(t, "f641d066aee9421e", sum(0, "transformer.wte.weight"))
 	assert.Equal(t, "0184e940c39cd3ef", sum(1, "transformer.h.0.mlp.c_proj.weight"))
 	assert.NotEqual(t, sum(0, "a"), sum(1, "a"))
+
+	// In memory that was used before as well.
+	c := newGPT2Dummy(t, 0)
+	for _, name := range []string{"a", "x.bias", "norm.weight"} {
+		first, err := c.Tensor(name, 1000)
+		require.NoError(t, err)
+		want := slices.Clone(first.Data)
+		c.(Recycler).Recycle(first.Data)
+		other, err := c.Tensor("b", 10, 100)
+		require.NoError(t, err)
+		c.(Recycler).Recycle(other.Data)
+		again, err := c.Tensor(name, 1000)
+		require.NoError(t, err)
+		assert.Equal(t, want, again.Data, name)
+	}
 	assert.NotEqual(t, sum(0, "a"), sum(0, "b"))
 	many := sum(7, "a")
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
@@ -316,7 +332,8 @@ func BenchmarkDummy(b *testing.B) {
 	c := newGPT2Dummy(b, 0)
 	b.SetBytes(2 * 4096 * 4096)
 	for b.Loop() {
-		_, err := c.Tensor("transformer.wte.weight", 4096, 4096)
+		x, err := c.Tensor("transformer.wte.weight", 4096, 4096)
 		require.NoError(b, err)
+		c.(Recycler).Recycle(x.Data)
 	}
 }

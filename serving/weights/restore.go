@@ -24,8 +24,8 @@ type restoring struct {
 var ggufDTypes = map[gguf.Type]kernels.DType{gguf.F32: kernels.F32, gguf.F16: kernels.F16, gguf.BF16: kernels.BF16}
 
 // restore returns a tensor's elements: the mapped bytes where nothing was done
-// to them, else a copy of its own. Quantised types come as float32.
-func (how restoring) restore(t gguf.Tensor) ([]byte, kernels.DType, error) {
+// to them, else a copy in mem. Quantised types come as float32.
+func (how restoring) restore(mem *arena, t gguf.Tensor) ([]byte, kernels.DType, error) {
 	rows, cols := t.Rows()
 	if len(t.Shape) == 1 {
 		rows, cols = cols, 1 // a bias has the row order of its matrix
@@ -43,22 +43,28 @@ func (how restoring) restore(t gguf.Tensor) ([]byte, kernels.DType, error) {
 		data = t.Data()[how.rows.first*size : (how.rows.first+how.rows.n)*size]
 	} else {
 		var err error
-		if data, err = dequantize(t, how.rows); err != nil {
+		if data, err = dequantize(mem, t, how.rows); err != nil {
 			return nil, 0, err
 		}
 		dtype = kernels.F32
 	}
 	if how.heads > 0 {
-		data = deinterleave(data, rows, cols*dtype.Size(), how.heads)
+		out := mem.take(len(data))
+		deinterleave(out, data, rows, cols*dtype.Size(), how.heads)
+		mem.Recycle(data)
+		data = out
 	}
 	if how.transpose {
-		data = transpose(data, rows, cols, dtype.Size())
+		out := mem.take(len(data))
+		transpose(out, data, rows, cols, dtype.Size())
+		mem.Recycle(data)
+		data = out
 	}
 	return data, dtype, nil
 }
 
 // dequantize returns rows as float32; those of a vector are its elements.
-func dequantize(t gguf.Tensor, rows span) ([]byte, error) {
+func dequantize(mem *arena, t gguf.Tensor, rows span) ([]byte, error) {
 	if err := t.Dequantize(nil, 0, 0); err != nil { // before the memory is taken
 		return nil, err
 	}
@@ -68,33 +74,32 @@ func dequantize(t gguf.Tensor, rows span) ([]byte, error) {
 	if vector { // quantised in blocks that rows may cut through
 		want = span{0, all}
 	}
-	out := make([]byte, 4*want.n*cols)
+	out := mem.take(4 * want.n * cols)
 	parallel(want.n, 1+1<<16/cols, func(from, to int) {
 		_ = t.Dequantize(out[4*from*cols:4*to*cols], want.first+from, to-from) // the type is known by now
 	})
-	if vector {
-		out = out[4*rows.first : 4*(rows.first+rows.n)]
+	if vector { // the wanted elements first, where the memory that was lent begins
+		copy(out, out[4*rows.first:4*(rows.first+rows.n)])
+		out = out[:4*rows.n]
 	}
 	return out, nil
 }
 
 // deinterleave puts the rows of every head back in Transformers' order.
-func deinterleave(data []byte, rows, size, heads int) []byte {
-	out := make([]byte, len(data))
+func deinterleave(out, data []byte, rows, size, heads int) {
 	width := rows / heads
 	for to := range rows {
 		head, row := to/width*width, to%width
 		from := head + row%(width/2)*2 + row/(width/2)
 		copy(out[to*size:(to+1)*size], data[from*size:])
 	}
-	return out
 }
 
 // transpose turns [rows, cols] elements of size bytes (2 or 4) into [cols, rows].
-func transpose(data []byte, rows, cols, size int) []byte {
+func transpose(out, data []byte, rows, cols, size int) {
 	// A tile of both sides stays in the first-level cache: 64·64·4 bytes are 16 KiB.
 	const tile = 64
-	le, out := binary.LittleEndian, make([]byte, len(data))
+	le := binary.LittleEndian
 	parallel((rows+tile-1)/tile, 1, func(from, to int) {
 		for r0 := from * tile; r0 < min(to*tile, rows); r0 += tile {
 			for c0 := 0; c0 < cols; c0 += tile {
@@ -111,7 +116,6 @@ func transpose(data []byte, rows, cols, size int) []byte {
 			}
 		}
 	})
-	return out
 }
 
 // parallel splits [0, n) over the processors, in pieces of at least grain.
