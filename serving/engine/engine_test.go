@@ -285,14 +285,14 @@ func TestStats(t *testing.T) {
 	submit(t, e, stop)
 	submit(t, e, greedy(3, 1, 2, 3, 4, 5, 6, 7))
 	submit(t, e, greedy(1, 5)).Close()
-	require.Equal(t, Stats{Waiting: 3, KVBlocks: 8}, e.Stats())
+	require.Equal(t, Stats{Waiting: 3, KVBlocks: 8, KVBlockSize: 4}, e.Stats())
 	for i, want := range []Stats{
 		{Running: 2, KVBlocksUsed: 4, Steps: 1, PromptTokens: 5, OutputTokens: 1},
 		{Running: 1, KVBlocksUsed: 2, Steps: 2, PromptTokens: 12, OutputTokens: 3, StopFinishes: 1},
 		{Running: 1, KVBlocksUsed: 2, Steps: 3, PromptTokens: 12, OutputTokens: 4, StopFinishes: 1},
 		{Steps: 4, PromptTokens: 12, OutputTokens: 5, StopFinishes: 1, LengthFinishes: 1},
 	} {
-		want.KVBlocks, want.AbortFinishes = 8, 1
+		want.KVBlocks, want.KVBlockSize, want.AbortFinishes = 8, 4, 1
 		require.Equal(t, stepped, e.turn())
 		require.Equalf(t, want, e.Stats(), "after step %d", i+1)
 	}

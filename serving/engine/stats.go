@@ -5,6 +5,7 @@ type Stats struct {
 	Running        int    // sequences admitted and not ended
 	Waiting        int    // requests not admitted, or preempted and not admitted again
 	KVBlocks       int    // cache blocks
+	KVBlockSize    int    // tokens of each
 	KVBlocksUsed   int    // of these, held by sequences
 	Steps          uint64 // forward passes, failed ones among them
 	PromptTokens   uint64 // prompt tokens of requests that got their first token
@@ -29,7 +30,7 @@ func (e *Engine) show() {
 func (e *Engine) showLocked() {
 	e.tally.Running, e.tally.Waiting = e.sched.Running(), e.sched.Waiting()
 	e.tally.KVBlocks, e.tally.KVBlocksUsed = e.pool.Blocks(), e.pool.Blocks()-e.pool.FreeBlocks()
-	e.tally.Preemptions = e.sched.Preemptions()
+	e.tally.KVBlockSize, e.tally.Preemptions = e.pool.BlockSize(), e.sched.Preemptions()
 	prefix := e.sched.PrefixStats()
 	e.tally.PrefixQueries, e.tally.PrefixHits = prefix.Queries, prefix.Hits
 	e.stats = e.tally
