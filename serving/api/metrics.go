@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -184,6 +185,7 @@ func (r *registrar) counters(name, help, label string) *prometheus.CounterVec {
 type statsCollector struct {
 	engine   Stater
 	families []statsFamily
+	cache    *prometheus.Desc // vllm:cache_config_info
 }
 
 type statsFamily struct {
@@ -193,7 +195,8 @@ type statsFamily struct {
 }
 
 func newStatsCollector(s Stater, labels prometheus.Labels) *statsCollector {
-	c := &statsCollector{engine: s}
+	c := &statsCollector{engine: s, cache: prometheus.NewDesc("vllm:cache_config_info", "The KV cache: tokens of a block, and blocks, on whatever device.",
+		[]string{"block_size", "num_gpu_blocks"}, prometheus.Labels{"engine": engineLabel})}
 	add := func(kind prometheus.ValueType, name, help string, value func(s *engine.Stats) float64) {
 		c.families = append(c.families, statsFamily{prometheus.NewDesc(name, help, nil, labels), kind, value})
 	}
@@ -208,6 +211,10 @@ func newStatsCollector(s Stater, labels prometheus.Labels) *statsCollector {
 		func(s *engine.Stats) float64 { return float64(s.PromptTokens) })
 	add(counter, "vllm:generation_tokens_total", "Tokens sampled.",
 		func(s *engine.Stats) float64 { return float64(s.OutputTokens) })
+	add(counter, "vllm:prefix_cache_queries_total", "Prompt tokens that were looked for in the prefix cache.",
+		func(s *engine.Stats) float64 { return float64(s.PrefixQueries) })
+	add(counter, "vllm:prefix_cache_hits_total", "Prompt tokens that were looked for in the prefix cache and found.",
+		func(s *engine.Stats) float64 { return float64(s.PrefixHits) })
 	add(counter, "vllm:num_preemptions_total", "Times a sequence lost its blocks and was computed again.",
 		func(s *engine.Stats) float64 { return float64(s.Preemptions) })
 	add(counter, "servebench_steps_total", "Forward passes of the model.",
@@ -220,6 +227,7 @@ func (c *statsCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range c.families {
 		ch <- f.desc
 	}
+	ch <- c.cache
 }
 
 // Collect is prometheus.Collector's.
@@ -228,4 +236,5 @@ func (c *statsCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, f := range c.families {
 		ch <- prometheus.MustNewConstMetric(f.desc, f.kind, f.value(&s))
 	}
+	ch <- prometheus.MustNewConstMetric(c.cache, prometheus.GaugeValue, 1, strconv.Itoa(s.KVBlockSize), strconv.Itoa(s.KVBlocks))
 }
