@@ -18,8 +18,9 @@
 //  6. Shapes gives any of them without data, for who wants to know how large a
 //     model is before it is loaded.
 //
-// Mapped files (package mapped) and dummy tensors are let go of while the rest
-// is loaded: what a checkpoint takes is bounded by a few of its largest tensors.
+// The pages of mapped files are given back while the rest is loaded (package
+// mapped), and tensors that are drawn or restored share a few buffers (Recycler):
+// what a checkpoint takes is bounded by a few of its largest tensors.
 //
 // Nothing is converted to the device's dtype here: the device does that when it
 // loads a tensor.

@@ -2,6 +2,7 @@ package weights
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -51,7 +52,7 @@ const (
 // the same weights again under other names.
 var (
 	configFiles    = []string{"config.json"}
-	tokenizerFiles = []string{"generation_config.json", "tokenizer*", "special_tokens_map.json", "chat_template.jinja"}
+	tokenizerFiles = []string{"generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"}
 	weightFiles    = []string{"model*.safetensors"}
 	indexFiles     = []string{indexName}
 )
@@ -132,7 +133,7 @@ func (l Location) Path() string {
 // and the same options.
 func (l Location) Open(o Options) (Checkpoint, error) {
 	if o.LoadFormat == Dummy {
-		config, err := l.config()
+		config, err := l.Config()
 		if err != nil {
 			return nil, err
 		}
@@ -147,8 +148,9 @@ func (l Location) Open(o Options) (Checkpoint, error) {
 	return nil, fmt.Errorf("model %s has no files on this machine: it was resolved for dummy weights", l.ID)
 }
 
-// config reads the config.json alone.
-func (l Location) config() ([]byte, error) {
+// Config reads the config.json alone, or what a GGUF file says of it, or the
+// built-in one.
+func (l Location) Config() (json.RawMessage, error) {
 	switch {
 	case l.GGUF != "":
 		c, err := openGGUF(l.GGUF)

@@ -49,27 +49,16 @@ func run(args []string, in io.Reader, out, complaints io.Writer) int {
 	return 0
 }
 
-// open finds a model and reads its tokenizer, as the server does: dummy weights
-// of a model that has no tokenizer at hand go with the built-in vocabulary.
+// open finds a model and reads its tokenizer.
 func open(ctx context.Context, model string, format weights.LoadFormat) (*tokenizer.Tokenizer, error) {
 	options := weights.Options{LoadFormat: format}
 	at, err := weights.Resolve(ctx, model, weights.TokenizerOnly, options)
 	if err != nil {
 		return nil, err
 	}
-	if format != weights.Dummy {
-		return tokenizer.Open(at.Path())
-	}
-	checkpoint, err := at.Open(options)
+	t, err := tokenizer.OpenFor(at, options)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("model %s: %w", model, err)
 	}
-	defer checkpoint.Close()
-	var config struct {
-		Vocabulary int `json:"vocab_size"`
-	}
-	if err := json.Unmarshal(checkpoint.Config(), &config); err != nil {
-		return nil, fmt.Errorf("model %s: config.json: %w", model, err)
-	}
-	return tokenizer.OpenOrDummy(at.Path(), config.Vocabulary)
+	return t, nil
 }
