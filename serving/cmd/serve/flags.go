@@ -32,6 +32,7 @@ type options struct {
 	maxLogprobs     int
 	blockSize       int
 	kvBytes         int64
+	prefixCaching   bool
 	threads         int
 	seed            uint64
 	seedGiven       bool
@@ -66,7 +67,7 @@ const (
 func parseFlags(args []string, out io.Writer) (*options, error) {
 	o := &options{host: "127.0.0.1", port: defaultPort, device: "auto", dtype: kernels.BF16, dtypeAuto: true,
 		loadFormat: weights.Auto, genConfig: "auto", maxSeqs: defaultMaxSeqs, maxTokens: defaultMaxTokens,
-		blockSize: defaultBlockSize, shutdownTimeout: defaultShutdownTimeout, maxRequestBytes: defaultMaxRequestBytes}
+		blockSize: defaultBlockSize, prefixCaching: true, shutdownTimeout: defaultShutdownTimeout, maxRequestBytes: defaultMaxRequestBytes}
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // errors are told by the caller, once
 	fs.StringVar(&o.model, "model", "", "`folder`, .gguf file or hub id (org/name); required")
@@ -85,6 +86,8 @@ func parseFlags(args []string, out io.Writer) (*options, error) {
 	countFlag(fs, "max-logprobs", "most of the likeliest `tokens` that a request may have told at each place (default 20)", 1, &o.maxLogprobs)
 	intFlag(fs, "block-size", "`tokens` in a KV block", 1, 1024, &o.blockSize)
 	bytesFlag(fs, "kv-cache-memory-bytes", fmt.Sprintf("`size` of the KV cache, such as 2G (default: room for --max-num-seqs full contexts, at most 1/%d of the memory that is free beside the weights)", kvShare), &o.kvBytes)
+	fs.BoolVar(&o.prefixCaching, "enable-prefix-caching", o.prefixCaching, "do not compute again what prompts begin with while its keys and values are in the cache (default)")
+	fs.BoolFunc("no-enable-prefix-caching", "compute every prompt from its beginning", o.setColdPrompts)
 	intFlag(fs, "threads", "`cores` to compute on (default 0: all)", 0, 4096, &o.threads)
 	fs.Func("seed", "`number` that dummy weights, and requests without a seed, are drawn from (default: weights 0, requests random)", o.setSeed)
 	fs.Func("shutdown-timeout", "`seconds` that running requests get after SIGINT or SIGTERM (default 10)", o.setShutdown)
@@ -150,6 +153,13 @@ func (o *options) setDType(v string) {
 	if v == "float32" {
 		o.dtype = kernels.F32
 	}
+}
+
+// setColdPrompts is vLLM's way to turn a flag off.
+func (o *options) setColdPrompts(v string) error {
+	cold, err := strconv.ParseBool(v)
+	o.prefixCaching = !cold
+	return err
 }
 
 func (o *options) setSeed(v string) (err error) {

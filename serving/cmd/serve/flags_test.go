@@ -24,7 +24,7 @@ import (
 
 func TestParseFlags(t *testing.T) {
 	o, err := parseFlags(strings.Fields("--model m --host ::1 --port 0 --device cpu --dtype float32 --load-format dummy "+
-		"--max-model-len 64 --max-num-seqs 3 --max-num-batched-tokens 32 --max-logprobs 5 --block-size 8 --kv-cache-memory-bytes 2M "+
+		"--no-enable-prefix-caching --max-model-len 64 --max-num-seqs 3 --max-num-batched-tokens 32 --max-logprobs 5 --block-size 8 --kv-cache-memory-bytes 2M "+
 		"--threads 2 --seed 18446744073709551615 --shutdown-timeout 0.5 --max-request-bytes 100 "+
 		"--served-model-name a,b --served-model-name a --served-model-name c/d --generation-config vllm"), io.Discard)
 	require.NoError(t, err)
@@ -45,6 +45,10 @@ func TestParseFlags(t *testing.T) {
 	assert.Equal(t, 8000, o.port)
 	assert.Equal(t, kernels.BF16, o.dtype)
 	assert.True(t, o.dtypeAuto)
+	assert.True(t, o.prefixCaching, "as in vLLM")
+	o, err = parseFlags([]string{"m", "--no-enable-prefix-caching", "--enable-prefix-caching"}, io.Discard) // the last counts
+	require.NoError(t, err)
+	assert.True(t, o.prefixCaching)
 	assert.Equal(t, int64(api.DefaultMaxBody), o.maxRequestBytes)
 
 	var help bytes.Buffer
@@ -105,10 +109,11 @@ var tiny = models.Spec{Architecture: "gpt2", Vocab: 500, MaxPositions: 100, Laye
 	Attn: kernels.Attn{Heads: 2, KVHeads: 2, HeadDim: 4}}
 
 func TestKVBlocks(t *testing.T) {
+	window := 0
 	check := func(o options, context int, free int64, want int, says ...string) {
 		t.Helper()
 		o.blockSize = cmp.Or(o.blockSize, 16)
-		got, err := kvBlocks(&o, context, tiny.KVBytesPerToken(kernels.BF16), free)
+		got, err := kvBlocks(&o, context, window, tiny.KVBytesPerToken(kernels.BF16), free)
 		if len(says) == 0 {
 			require.NoError(t, err)
 			assert.Equal(t, want, got)
@@ -131,6 +136,14 @@ func TestKVBlocks(t *testing.T) {
 	check(options{maxSeqs: 4, blockSize: 17}, 100, kvShare*2*10*block, 10)
 	check(options{maxSeqs: 4, kvBytes: 6 * block}, 100, 1<<40, 0, "96 tokens", "7168", "--max-model-len")
 	check(options{maxSeqs: math.MaxInt32}, 100, math.MaxInt64, math.MaxInt32/16) // slots are 32-bit
+	// With a window a sequence holds that and a chunk: 32 + 16 − 1 positions touch 4 blocks.
+	window = 32
+	check(options{maxSeqs: 4, maxTokens: 16}, 1000, 1<<40, 4*4)
+	check(options{maxSeqs: 4, maxTokens: 16}, 1000, kvShare*4*block, 4)
+	check(options{maxSeqs: 4, maxTokens: 16}, 1000, kvShare*3*block, 0, "48 tokens", "1000", "64 tokens", "window", "4096")
+	check(options{maxSeqs: 4, maxTokens: 16, kvBytes: 4 * block}, 1000, 1<<40, 4)
+	check(options{maxSeqs: 4, maxTokens: 16, kvBytes: 3 * block}, 1000, 1<<40, 0, "48 tokens", "64 tokens", "4096")
+	check(options{maxSeqs: 4, maxTokens: 16}, 40, 1<<40, 4*3) // a context within the window
 }
 
 // dummy opens the checkpoint of a folder that holds but this config.json.

@@ -6,6 +6,7 @@ import (
 
 	"servebench/kernels"
 	"servebench/serving/models"
+	"servebench/serving/sched"
 	"servebench/serving/weights"
 )
 
@@ -26,13 +27,18 @@ func blockBytes(blockSize, tokenBytes int) int64 {
 }
 
 // kvBlocks returns how many blocks of o.blockSize tokens the KV cache gets, when
-// a token takes tokenBytes and a sequence has at most context tokens: those
-// that --kv-cache-memory-bytes asks for, else enough for every sequence of a
-// step to fill its context, but no more than kvShare of the memory that is free
-// beside the weights. One sequence has to fit.
-func kvBlocks(o *options, context, tokenBytes int, free int64) (int, error) {
+// a token takes tokenBytes and a sequence has at most context tokens, of which
+// it sees window (0: all): those that --kv-cache-memory-bytes asks for, else
+// enough for every sequence of a step to fill its context, or its window and a
+// chunk, but no more than kvShare of the memory that is free beside the weights.
+// One sequence has to fit.
+func kvBlocks(o *options, context, window, tokenBytes int, free int64) (int, error) {
 	block := blockBytes(o.blockSize, tokenBytes)
-	perSeq := int64((context + o.blockSize - 1) / o.blockSize)
+	perSeq := int64(sched.SeqBlocks(context, window, o.maxTokens, o.blockSize))
+	must := fmt.Sprintf("--max-model-len is %d", context)
+	if held := perSeq * int64(o.blockSize); held < int64(context) {
+		must += fmt.Sprintf(", of which a sequence holds %d tokens (the model's window, and --max-num-batched-tokens)", held)
+	}
 	most := int64(math.MaxInt32 / o.blockSize) // a cache slot is 32 bits
 	blocks := min(perSeq*int64(o.maxSeqs), most)
 	if o.kvBytes > free {
@@ -40,14 +46,14 @@ func kvBlocks(o *options, context, tokenBytes int, free int64) (int, error) {
 	}
 	if o.kvBytes > 0 {
 		if blocks = min(o.kvBytes/block, most); blocks < perSeq {
-			return 0, usage("--kv-cache-memory-bytes %d holds %d tokens in blocks of %d bytes, but --max-model-len is %d: give at least %d bytes, or a smaller --max-model-len",
-				o.kvBytes, blocks*int64(o.blockSize), block, context, perSeq*block)
+			return 0, usage("--kv-cache-memory-bytes %d holds %d tokens in blocks of %d bytes, but %s: give at least %d bytes, or a smaller --max-model-len",
+				o.kvBytes, blocks*int64(o.blockSize), block, must, perSeq*block)
 		}
 		return int(blocks), nil
 	}
 	if blocks = min(blocks, free/kvShare/block); blocks < perSeq {
-		return 0, usage("half of the %s of memory that are free beside the weights and activations holds %d tokens of KV cache, but --max-model-len is %d: give a smaller --max-model-len, or %d with --kv-cache-memory-bytes",
-			size(free), blocks*int64(o.blockSize), context, perSeq*block)
+		return 0, usage("half of the %s of memory that are free beside the weights and activations holds %d tokens of KV cache, but %s: give a smaller --max-model-len, or %d with --kv-cache-memory-bytes",
+			size(free), blocks*int64(o.blockSize), must, perSeq*block)
 	}
 	return int(blocks), nil
 }
@@ -187,6 +193,6 @@ func (o *options) fit(spec models.Spec, l models.Limits, n need, free int64) (mo
 			l.MaxTokens, l.MaxSeqs, l.MaxModelLen)
 	}
 	var err error
-	l.Blocks, err = kvBlocks(o, l.MaxModelLen, token, free-n.weights-n.activations)
+	l.Blocks, err = kvBlocks(o, l.MaxModelLen, spec.Attn.Window, token, free-n.weights-n.activations)
 	return l, err
 }
