@@ -136,7 +136,7 @@ func TestPromptLogprobsAreTheOutputs(t *testing.T) {
 	}
 }
 
-// generate returns the output of every request, submitted at once to an engine of its own.
+// generate asks a tiny model.
 func generate(t *testing.T, dev kernels.Device, model string, l models.Limits, all []engine.Request) (out []output, st engine.Stats) {
 	t.Helper()
 	ck, err := weights.Open(t.Context(), testdata.Path("models", model), weights.Options{})
@@ -144,6 +144,12 @@ func generate(t *testing.T, dev kernels.Device, model string, l models.Limits, a
 	defer ck.Close()
 	m, err := models.Open(dev, ck, l)
 	require.NoError(t, err)
+	return ask(t, m, all...)
+}
+
+// ask returns the output of every request, submitted at once to an engine of its own.
+func ask(t *testing.T, m engine.Model, all ...engine.Request) (out []output, st engine.Stats) {
+	t.Helper()
 	e, err := engine.New(m, engine.Config{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, e.Close(context.Background())) }()
