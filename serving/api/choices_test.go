@@ -43,12 +43,7 @@ func (f *fake) ask(t testing.TB, path, body string) []wireAnswer {
 	t.Helper()
 	w := f.post(t, path, body)
 	require.Equalf(t, http.StatusOK, w.Code, "for %s: %s", body, w.Body)
-	data := []string{w.Body.String()}
-	if strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream") {
-		data = readEvents(t, w.Body)
-		require.Equal(t, "[DONE]", data[len(data)-1])
-		data = data[:len(data)-1]
-	}
+	data := bodyValues(t, w)
 	answers := make([]wireAnswer, len(data))
 	for i, one := range data {
 		require.NoErrorf(t, json.Unmarshal([]byte(one), &answers[i]), "event %s", one)

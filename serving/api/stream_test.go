@@ -282,18 +282,29 @@ func TestRequest(t *testing.T) {
 		r.Sampling.Temperature, r.Sampling.TopK = minTemperature, fakeVocab
 	})
 	check(completionsPath, `"prompt":"x","model":null,"seed":null,"stop":null,"stream":null,"stream_options":null`, func(*engine.Request) {})
+	check(completionsPath, `"prompt":"x","presence_penalty":-2,"frequency_penalty":0.5,"repetition_penalty":1.2,"min_p":0.05`, func(r *engine.Request) {
+		r.Sampling.PresencePenalty, r.Sampling.FrequencyPenalty = -2, 0.5
+		r.Sampling.RepetitionPenalty, r.Sampling.MinP = 1.2, 0.05
+	})
+	check(completionsPath, `"prompt":"x","logit_bias":{"70":1.5,"9":-100,"49999":100},"allowed_token_ids":[9,70]`, func(r *engine.Request) {
+		r.Sampling.Bias = []sample.Bias{{ID: 9, Value: -100}, {ID: 70, Value: 1.5}, {ID: 49999, Value: 100}}
+		r.Sampling.Allowed = []int32{9, 70}
+	})
+	check(completionsPath, `"prompt":"x","stop_token_ids":[9,2,9,70]`, func(r *engine.Request) { r.StopTokens = []int32{fakeEOS, 9, 70} })
+	check(completionsPath, `"prompt":"x","stop_token_ids":[9],"ignore_eos":true`, func(r *engine.Request) { r.StopTokens = []int32{9} })
+	check(completionsPath, `"prompt":"x","echo":true,"max_tokens":0`, func(r *engine.Request) { r.MaxTokens = 1 })
 	check(chatPath, `"model":""`, func(r *engine.Request) { r.MaxTokens = fakeContext - 3 })
 	check(chatPath, `"max_tokens":7,"max_completion_tokens":8`, func(r *engine.Request) { r.MaxTokens = 8 })
 	check(chatPath, `"max_tokens":7`, func(r *engine.Request) { r.MaxTokens = 7 })
 
 	f := newFake("")
-	f.cfg.Defaults, f.cfg.Seed = Defaults{Temperature: 0.6, TopP: 0.9, TopK: 20}, nil
+	f.cfg.Defaults, f.cfg.Seed = Defaults{Temperature: 0.6, TopP: 0.9, TopK: 20, MinP: 0.1, RepetitionPenalty: 1.1}, nil
 	seeds := map[uint64]bool{}
 	for range 10 {
 		f.post(t, completionsPath, `{"prompt":"x"}`)
 		p := f.engine.last(t).Sampling
 		seeds[p.Seed] = true
-		assert.Equal(t, sample.Params{Temperature: 0.6, TopP: 0.9, TopK: 20, Seed: p.Seed}, p)
+		assert.Equal(t, sample.Params{Temperature: 0.6, TopP: 0.9, TopK: 20, MinP: 0.1, RepetitionPenalty: 1.1, Seed: p.Seed}, p)
 	}
 	assert.Len(t, seeds, 10, "requests without a seed get different ones")
 }
