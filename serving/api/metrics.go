@@ -1,16 +1,5 @@
-package api
-
-import (
-	"net/http"
-	"strconv"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"servebench/serving/engine"
-)
-
+// # Metrics
+//
 // GET /metrics, in Prometheus' text format. Families carry vLLM's names, types,
 // labels and buckets where they mean the same, so that dashboards made for it
 // work; testdata/vllm_metrics.txt lists all of vLLM's, and why some are not here.
@@ -23,6 +12,18 @@ import (
 //   - process_* and go_* are the client library's.
 //
 // Each Server has a registry of its own.
+package api
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"servebench/serving/engine"
+)
 
 // Label values and buckets, as vLLM has them.
 const engineLabel = "0" // one engine a server

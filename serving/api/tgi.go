@@ -1,13 +1,5 @@
-package api
-
-import (
-	"context"
-	"net/http"
-	"strconv"
-	"time"
-	"unicode/utf8"
-)
-
+// # TGI's routes
+//
 // The routes of Text Generation Inference (TGI), for its existing clients:
 // POST /generate, /generate_stream and / (either, by the field stream), GET / and
 // /info. Shapes and statuses are those of TGI 3.3.6's recorded exchanges, which
@@ -39,8 +31,6 @@ import (
 //	watermark              refused  texts are not marked; false is taken
 //
 // null is left out. Any other field is ignored and named in X-Ignored-Fields.
-// Log-probabilities are the model's, before temperature and penalties; TGI's come
-// after them.
 //
 // Errors are {"error": text, "error_type": kind}:
 //
@@ -51,14 +41,39 @@ import (
 //	429  overloaded   too many requests wait
 //	503  healthcheck  the server is shutting down
 //
-// A stream that is refused has that status too, where TGI says 200 and sends the
-// error as an event: its clients look at the status first, and who looks at nothing
-// else is no longer told of a success. What fails later is an event of that shape,
-// and the stream ends.
-//
 // Streams have an event a token, {"index", "token": {"id", "text", "logprob",
 // "special"}, "generated_text", "details"}; the last one has the whole text, and
-// details if they were asked for.
+// details if they were asked for. A failure in the middle is an event with the
+// error, and the last.
+//
+// Every exchange recorded with TGI on these routes is answered as TGI answers it,
+// value by value, but for
+//
+//	what                                 why
+//	status of a stream that is refused   TGI says 200 and sends the error as an event; its clients look at the
+//	                                     status first, and who looks at nothing else took it for a success
+//	body that is not JSON                the answer is JSON; TGI's plain text breaks its own Python client
+//	error                                says what is allowed, in words of its own
+//	details.prefill                      has the prompt's tokens; TGI's has been empty since it computes prompts in chunks
+//	header x-compute-type                TGI is told it by its image
+//	/info: max_concurrent_requests,      the engine's queue counts sequences; every request is checked
+//	validation_workers                   in a goroutine of its own
+//	/info: router, version, sha,         this server's own
+//	max_client_batch_size
+//	/chat_tokenize                       404; /tokenize takes messages
+//
+// and what no recording shows: log-probabilities are the model's own, before
+// temperature and penalties; a stop string that ends within a token is found;
+// temperatures under 0.01 are raised to it.
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
 
 // Limits of TGI's defaults.
 const (

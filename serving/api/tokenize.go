@@ -1,3 +1,11 @@
+// # Tokenizing
+//
+// POST /tokenize gives the token ids of a prompt or of a chat, POST /detokenize the
+// text of ids, special tokens included, as vLLM has them: {"count",
+// "max_model_len", "tokens", "token_strs"} and {"prompt"}. token_strs are the
+// vocabulary's own spelling, null unless asked for. Of a prompt, add_special_tokens
+// is true when left out; of a chat it is false, whose template writes them.
+// Nothing reaches the engine.
 package api
 
 import (
@@ -5,12 +13,6 @@ import (
 	"net/http"
 	"strings"
 )
-
-// POST /tokenize and POST /detokenize, as vLLM has them: a prompt's or a chat's
-// token ids, and the text of ids. Nothing reaches the engine.
-//
-// What else vLLM takes there (chat_template, tools …) is refused unless it
-// changes nothing; the rest is ignored and named in X-Ignored-Fields.
 
 // tokenizeAnswer is in the order of keys that vLLM sends.
 type tokenizeAnswer struct {
