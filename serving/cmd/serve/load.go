@@ -38,7 +38,7 @@ func load(ctx context.Context, o *options, c *console) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer ck.Close()
+	defer ck.Close() // once more where it is loaded
 	spec, err := models.Describe(ck)
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func load(ctx context.Context, o *options, c *console) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	tok, err := openTokenizer(loc, o.loadFormat, spec.Vocab)
+	tok, err := tokenizer.OpenFor(loc, wo)
 	if err != nil {
 		return nil, err
 	}
@@ -107,18 +107,13 @@ func (o *options) start(ck weights.Checkpoint, spec models.Spec, limits models.L
 	return &server{device: dev, engine: e}, nil
 }
 
-// loadCollect is the garbage collector's target while weights are loaded: tensors
-// that the device has copied are collected once they are a tenth of the heap,
-// which holds little else, instead of as much again. It scans no tensor's bytes.
-const loadCollect = 10
-
-// loadModel puts a model on the device, and leaves nothing of its checkpoint in
-// this process's heap.
+// loadModel puts a model on the device, and leaves nothing of its checkpoint but
+// the configuration in this process.
 func loadModel(dev kernels.Device, ck weights.Checkpoint, limits models.Limits) (*models.Model, error) {
-	usual := debug.SetGCPercent(loadCollect)
-	defer debug.FreeOSMemory()
-	defer debug.SetGCPercent(usual)
-	return models.Open(dev, ck, limits)
+	m, err := models.Open(dev, ck, limits)
+	err = errors.Join(err, ck.Close())
+	debug.FreeOSMemory()
+	return m, err
 }
 
 // close ends the engine, within ctx, and frees the device. Where the engine did
@@ -150,15 +145,6 @@ func (o *options) limits(ck weights.Checkpoint, spec models.Spec) (models.Limits
 	}
 	l, err = o.fit(spec, l, n, free)
 	return l, n, err
-}
-
-// openTokenizer opens the model's tokenizer. Dummy weights need no files, so a
-// model that has none gets the small built-in one.
-func openTokenizer(loc weights.Location, format weights.LoadFormat, vocab int) (*tokenizer.Tokenizer, error) {
-	if format != weights.Dummy {
-		return tokenizer.Open(loc.Path())
-	}
-	return tokenizer.OpenOrDummy(loc.Path(), vocab)
 }
 
 // origin tells people where the weights come from.

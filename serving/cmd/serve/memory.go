@@ -80,9 +80,9 @@ func measure(ck weights.Checkpoint, dtype kernels.DType, l models.Limits) (need,
 		return need{}, err
 	}
 	n := need{weights: d.weights, activations: d.buffers + hostBytes(m)}
-	// The parts of a weight, and those of the one before it that the garbage
-	// collector has not yet taken, or twice those that are read and put in
-	// order; mapped files have their own bound (weights/mapped).
+	// The parts of a weight in buffers of a checkpoint (weights.Recycler) that may
+	// have held larger ones before, or twice those that are read and put in order;
+	// mapped files have their own bound (weights/mapped).
 	n.loading = 2*d.largest + 128<<20
 	for t, bytes := range d.stored {
 		if bytes > d.stored[n.stored] {
