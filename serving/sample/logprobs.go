@@ -20,7 +20,7 @@ type Logprob struct {
 	// Rank is the id's place in the order that Top has, 1 for its first. It is
 	// vLLM's rank, but for equal logits, which vLLM gives their last one's.
 	Rank    int
-	Logprob float32 // −Inf only for an id at or above Logprobs' vocab
+	Logprob float32 // at most 0 but for rounding; finite
 }
 
 // Logprobs sets to.Own for the id and as many of to.Top as there is room for,
@@ -78,15 +78,21 @@ func (s *Sampler) Logprobs(logits []float32, id int32, vocab int, to *Logprobs) 
 		}
 	}
 	norm := most + math.Log(sum)
-	to.Own = Logprob{ID: id, Rank: rank, Logprob: float32(float64(own) - norm)}
+	to.Own = Logprob{ID: id, Rank: rank, Logprob: logprob(own, norm)}
 	slices.SortFunc(top, func(a, b Logprob) int {
 		return cmp.Or(cmp.Compare(b.Logprob, a.Logprob), cmp.Compare(a.ID, b.ID))
 	})
 	for i := range top {
-		top[i].Rank, top[i].Logprob = i+1, float32(float64(top[i].Logprob)-norm)
+		top[i].Rank, top[i].Logprob = i+1, logprob(top[i].Logprob, norm)
 	}
 	to.Top = top
 	return nil
+}
+
+// logprob is finite even where the logit is −Inf, as padding may be, or the
+// largest is as far from it as float32 reaches.
+func logprob(logit float32, norm float64) float32 {
+	return float32(max(float64(logit)-norm, -math.MaxFloat32))
 }
 
 // heapify orders h so that none is likelier than those it is above of: h[0] is

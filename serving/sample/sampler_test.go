@@ -356,6 +356,7 @@ func FuzzSample(f *testing.F) {
 	f.Add([]byte{0, 0, 128, 63, 0, 0, 0, 64, 0, 0, 64, 64}, 0.9, 0.95, 0.1, 2, uint64(7), 1, 1.2, 0.5, float32(3))
 	f.Add([]byte{0, 0, 192, 127, 1, 0, 0, 0}, 0.0, 1.0, 0.0, 0, uint64(0), 0, 0.0, 0.0, float32(0))
 	f.Add([]byte{255, 255, 127, 127, 255, 255, 127, 255, 1, 0, 0, 0, 1, 0, 0, 128}, 1e-5, 1e-9, 1.0, 1, uint64(1), 3, 1e-300, -2.0, float32(100))
+	f.Add([]byte("000x0\xff\x7f\xff"), 1e-5, 1e-9, 1.0, 1, uint64(1), -37, 1e-300, -2.0, float32(100)) // as far apart as can be
 	f.Fuzz(func(t *testing.T, raw []byte, temperature, topP, minP float64, topK int, seed uint64, banned int, repetition, presence float64, bias float32) {
 		p := Params{
 			Temperature: temperature, TopP: topP, MinP: minP, TopK: topK, Seed: seed,
