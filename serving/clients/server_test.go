@@ -69,6 +69,7 @@ func clients(t *testing.T, url string) {
 	} {
 		t.Run(name, func(t *testing.T) { test(t, url) })
 	}
+	t.Run("figures", func(t *testing.T) { figures(t, url) })
 }
 
 // start runs the server on a free port until the test ends, and returns its URL
