@@ -108,7 +108,7 @@ func (p *pieces) learnMerges(v *vocabulary, ids map[string]int32, texts []string
 		}
 		for _, id := range [...]int32{left, right} {
 			if b, ok := byteToken(v.tokens[id]); id == p.unknown || ok && p.bytes[b] == id {
-				return unsupported("merge", fmt.Sprintf("%q and %q", m[0], m[1]), "tokens other than the unknown one and those of bytes")
+				return unsupported("merge", m[0]+" "+m[1], "tokens other than the unknown one and those of bytes")
 			}
 		}
 		p.merges.set(pair{left, right}, merge{int32(rank), into})
