@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+
+	"servebench/serving/engine"
 )
 
 // usage counts tokens. Completion tokens include a stop token, and every token
@@ -42,6 +44,7 @@ type (
 		Choices        []C             `json:"choices"`
 		Fingerprint    string          `json:"system_fingerprint"`
 		Usage          usage           `json:"usage"`
+		PromptLogprobs json.RawMessage `json:"prompt_logprobs,omitempty"`  // a chat's
 		PromptTokenIDs json.RawMessage `json:"prompt_token_ids,omitempty"` // a chat's
 	}
 	textChoice struct {
@@ -51,6 +54,7 @@ type (
 		FinishReason   string          `json:"finish_reason"`
 		StopReason     json.RawMessage `json:"stop_reason"`
 		TokenIDs       json.RawMessage `json:"token_ids,omitempty"`
+		PromptLogprobs json.RawMessage `json:"prompt_logprobs,omitempty"`
 		PromptTokenIDs json.RawMessage `json:"prompt_token_ids,omitempty"`
 	}
 	chatChoice struct {
@@ -70,10 +74,11 @@ type (
 
 // whole gathers a choice's pieces.
 type whole struct {
-	text strings.Builder
-	log  *tokenLog
-	ids  []int32
-	last piece
+	text   strings.Builder
+	log    *tokenLog
+	ids    []int32
+	prompt []engine.Token
+	last   piece
 }
 
 func (a *whole) add(p piece, tokenIDs bool) {
@@ -83,6 +88,9 @@ func (a *whole) add(p piece, tokenIDs bool) {
 	}
 	if tokenIDs && p.token.ID != noToken {
 		a.ids = append(a.ids, p.token.ID)
+	}
+	if p.prompt != nil {
+		a.prompt = p.prompt
 	}
 	a.last = p
 }
@@ -105,14 +113,16 @@ func (s *Server) wholeAnswer(c *choices, parts []whole) []byte {
 				StopReason: appendStopReason(nil, a.last), TokenIDs: ids(a.ids)}
 		}
 		return marshal(envelope[chatChoice]{ID: j.id, Object: "chat.completion", Created: j.created, Model: j.model,
-			Choices: list, Fingerprint: s.cfg.Fingerprint, Usage: c.usage(), PromptTokenIDs: ids(j.inputs[0].ids)})
+			Choices: list, Fingerprint: s.cfg.Fingerprint, Usage: c.usage(),
+			PromptLogprobs: s.promptLogprobs(j, parts[0].prompt), PromptTokenIDs: ids(j.inputs[0].ids)})
 	}
 	list := make([]textChoice, len(parts))
 	for i := range parts {
 		a := &parts[i]
 		list[i] = textChoice{Index: i, Text: a.text.String(),
 			Logprobs: a.log.appendTo(nil), FinishReason: string(a.last.finish),
-			StopReason: appendStopReason(nil, a.last), TokenIDs: ids(a.ids), PromptTokenIDs: ids(j.seqs[i].Prompt)}
+			StopReason: appendStopReason(nil, a.last), TokenIDs: ids(a.ids),
+			PromptLogprobs: s.promptLogprobs(j, a.prompt), PromptTokenIDs: ids(j.seqs[i].Prompt)}
 	}
 	return marshal(envelope[textChoice]{ID: j.id, Object: "text_completion", Created: j.created, Model: j.model,
 		Choices: list, Fingerprint: s.cfg.Fingerprint, Usage: c.usage()})

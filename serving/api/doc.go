@@ -86,6 +86,7 @@
 //	skip_special_tokens           done         done     -         -           bool; true
 //	logprobs                      done         done     -         -           0 to --max-logprobs; chat: bool
 //	top_logprobs                  -            done     -         -           0 to --max-logprobs, with logprobs; 0
+//	prompt_logprobs               done         done     -         -           0 to --max-logprobs; not with stream
 //	return_tokens_as_token_ids    done         done     -         -           bool; false
 //	return_token_ids              done         done     -         -           bool; false
 //	echo                          done         done     -         -           bool; false; chat: repeats a last message of the assistant
@@ -98,7 +99,6 @@
 //	stream_options                done         done     -         -           include_usage, continuous_usage_stats; only with stream
 //	suffix                        refused      -        -         -           ""
 //	prompt_embeds                 refused      -        -         -
-//	prompt_logprobs               refused      refused  -         -           echo and logprobs on /v1/completions tell them
 //	bad_words                     refused      refused  -         -           []
 //	cache_salt                    refused      refused  -         -
 //	kv_transfer_params            refused      refused  -         -

@@ -37,6 +37,7 @@ type request struct {
 	logprobs     *int64 // of /v1/completions
 	chatLogprobs bool
 	topLogprobs  *int64
+	promptTop    *int64 // prompt_logprobs
 	asTokenIDs   bool
 	tokenIDs     bool
 	echo         bool
@@ -79,6 +80,7 @@ var shared = map[string]setter{
 	"include_stop_str_in_output": boolField(func(r *request) *bool { return &r.includeStop }),
 	"ignore_eos":                 boolField(func(r *request) *bool { return &r.ignoreEOS }),
 	"skip_special_tokens":        setSkipSpecial,
+	"prompt_logprobs":            intField(func(r *request) **int64 { return &r.promptTop }),
 	"return_tokens_as_token_ids": boolField(func(r *request) *bool { return &r.asTokenIDs }),
 	"return_token_ids":           boolField(func(r *request) *bool { return &r.tokenIDs }),
 	"truncate_prompt_tokens":     intField(func(r *request) **int64 { return &r.truncate }),
@@ -113,17 +115,16 @@ type refusal struct {
 
 // Why fields are refused.
 const (
-	noSchema  = "structured output (JSON schemas, grammars, choices) is out of the scope of this server"
-	noTools   = "tool and function calls are out of the scope of this server"
-	noBeams   = "this server samples and has no beam search"
-	noMedia   = "this server takes and gives text alone"
-	noKV      = "prompts and caches come from no other server"
-	noReason  = "this server has no model whose reasoning it could tell apart"
-	noCode    = "the server runs nothing that a request brings along"
-	noSearch  = "this server looks up nothing on the web or in documents"
-	noPerID   = "ids can be banned or favoured with logit_bias instead"
-	noInfill  = "the models served here complete text, they do not fill it in"
-	noPrompts = "log-probabilities of the prompt come with echo and logprobs on /v1/completions"
+	noSchema = "structured output (JSON schemas, grammars, choices) is out of the scope of this server"
+	noTools  = "tool and function calls are out of the scope of this server"
+	noBeams  = "this server samples and has no beam search"
+	noMedia  = "this server takes and gives text alone"
+	noKV     = "prompts and caches come from no other server"
+	noReason = "this server has no model whose reasoning it could tell apart"
+	noCode   = "the server runs nothing that a request brings along"
+	noSearch = "this server looks up nothing on the web or in documents"
+	noPerID  = "ids can be banned or favoured with logit_bias instead"
+	noInfill = "the models served here complete text, they do not fill it in"
 )
 
 // sharedRefusals, completionRefusals and chatRefusals are refused on both
@@ -135,7 +136,7 @@ var (
 		"guided_choice": {"", noSchema}, "guided_grammar": {"", noSchema}, "guided_json": {"", noSchema},
 		"guided_regex": {"", noSchema}, "structured_outputs": {"", noSchema}, "response_format": {`{"type":"text"}`, noSchema},
 		"length_penalty": {"1", noBeams}, "use_beam_search": {"false", noBeams},
-		"logits_processors": {"[]", noCode}, "prompt_logprobs": {"", noPrompts},
+		"logits_processors": {"[]", noCode},
 	}
 	completionRefusals = map[string]refusal{"prompt_embeds": {"", noMedia}, "suffix": {`""`, noInfill}}
 	chatRefusals       = map[string]refusal{
@@ -185,6 +186,7 @@ var ranges = map[string]string{
 	"max_completion_tokens":  "an integer, 1 or more",
 	"logprobs":               "an integer, 0 or more",
 	"top_logprobs":           "an integer, 0 or more",
+	"prompt_logprobs":        "an integer, 0 or more",
 	"truncate_prompt_tokens": "an integer: -1 for as much as fits the context, or 1 and more",
 }
 

@@ -14,7 +14,7 @@ type piece struct {
 	text    string // may be empty: an incomplete character, a special token, a held back stop string
 	token   engine.Token
 	count   int            // tokens of the choice so far, this one included
-	prompt  []engine.Token // the prompt's, in a choice's first piece, where echo and logprobs tell of them
+	prompt  []engine.Token // the prompt's, in a choice's first piece, where they are told with log-probabilities
 	finish  engine.Finish
 	matched string // the stop string that ended it, "" for none
 	stopID  bool   // token is a stop token that the request gave, and ended it

@@ -21,7 +21,9 @@ type tokenLog struct {
 	tok    Tokenizer
 	chat   bool
 	asIDs  bool
-	offset int // Unicode characters of the tokens so far
+	echo   bool // the prompt's tokens are told too
+	most   int  // alternatives told of each token
+	offset int  // Unicode characters of the tokens so far
 
 	offsets, values, tokens, tops []byte // completions; a chat has all in tokens
 	seen                          []string
@@ -31,13 +33,15 @@ func (s *Server) newTokenLog(j *job) *tokenLog {
 	if !j.out.logprobs {
 		return nil
 	}
-	return &tokenLog{tok: s.cfg.Tokenizer, chat: j.chat, asIDs: j.out.asIDs}
+	return &tokenLog{tok: s.cfg.Tokenizer, chat: j.chat, asIDs: j.out.asIDs, echo: j.out.echo, most: j.out.top}
 }
 
 // add takes a piece's tokens: the echoed prompt's, and its own.
 func (l *tokenLog) add(p piece) {
-	for _, t := range p.prompt {
-		l.token(t)
+	if l.echo {
+		for _, t := range p.prompt {
+			l.token(t)
+		}
 	}
 	if p.token.ID != noToken {
 		l.token(p.token)
@@ -51,7 +55,7 @@ func (l *tokenLog) token(t engine.Token) {
 			l.offsets, l.values, l.tops = append(l.offsets, ','), append(l.values, ','), append(l.tops, ',')
 		}
 	}
-	text := l.text(t.ID)
+	text := spelling(l.tok, t.ID, l.asIDs)
 	if l.chat {
 		l.chatToken(t, text)
 		return
@@ -67,8 +71,8 @@ func (l *tokenLog) token(t engine.Token) {
 	l.tops = append(l.tops, '{')
 	l.seen = l.seen[:0]
 	l.top(t.Logprobs.Own, text)
-	for _, o := range t.Logprobs.Top {
-		l.top(o, l.text(o.ID))
+	for _, o := range first(t.Logprobs.Top, l.most) {
+		l.top(o, spelling(l.tok, o.ID, l.asIDs))
 	}
 	l.tops = append(l.tops, '}')
 }
@@ -93,11 +97,11 @@ func (l *tokenLog) chatToken(t engine.Token, text string) {
 	}
 	l.entry(t.ID, t.Logprobs.Own.Logprob, text)
 	l.tokens = append(l.tokens, `,"top_logprobs":[`...)
-	for i, o := range t.Logprobs.Top {
+	for i, o := range first(t.Logprobs.Top, l.most) {
 		if i > 0 {
 			l.tokens = append(l.tokens, ',')
 		}
-		l.entry(o.ID, o.Logprob, l.text(o.ID))
+		l.entry(o.ID, o.Logprob, spelling(l.tok, o.ID, l.asIDs))
 		l.tokens = append(l.tokens, '}')
 	}
 	l.tokens = append(l.tokens, "]}"...)
@@ -117,15 +121,55 @@ func (l *tokenLog) entry(id int32, logprob float32, text string) {
 	l.tokens = append(l.tokens, ']')
 }
 
-// text is how a token is spelled in an answer: half a character is U+FFFD.
-func (l *tokenLog) text(id int32) string {
-	if l.asIDs {
+// first returns at most n of the likeliest, of which the engine may tell more
+// than are asked for at one place.
+func first(top []engine.Logprob, n int) []engine.Logprob { return top[:min(n, len(top))] }
+
+// spelling is how a token is written in an answer: half a character is U+FFFD.
+func spelling(tok Tokenizer, id int32, asID bool) string {
+	if asID {
 		return "token_id:" + strconv.Itoa(int(id))
 	}
-	if b := l.tok.Bytes(id); utf8.ValidString(b) {
+	if b := tok.Bytes(id); utf8.ValidString(b) {
 		return b
 	}
-	return l.tok.Decode([]int32{id}, false)
+	return tok.Decode([]int32{id}, false)
+}
+
+// promptLogprobs is vLLM's own prompt_logprobs: for each token of the prompt an
+// object of its id, and the likeliest ones, to {logprob, rank, decoded_token};
+// null for the first.
+func (s *Server) promptLogprobs(j *job, prompt []engine.Token) []byte {
+	if !j.out.prompt {
+		return nil
+	}
+	b := []byte{'['}
+	for i, t := range prompt {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if t.Logprobs == nil {
+			b = append(b, "null"...)
+			continue
+		}
+		b = s.appendRanked(append(b, '{'), t.Logprobs.Own, j.out.asIDs)
+		for _, o := range first(t.Logprobs.Top, j.out.promptTop) {
+			if o.ID != t.ID {
+				b = s.appendRanked(append(b, ','), o, j.out.asIDs)
+			}
+		}
+		b = append(b, '}')
+	}
+	return append(b, ']')
+}
+
+// appendRanked appends an entry of a prompt's token.
+func (s *Server) appendRanked(b []byte, p engine.Logprob, asID bool) []byte {
+	b = strconv.AppendInt(append(b, '"'), int64(p.ID), 10)
+	b = appendLogprob(append(b, `":{"logprob":`...), p.Logprob)
+	b = strconv.AppendInt(append(b, `,"rank":`...), int64(p.Rank), 10)
+	b = append(b, `,"decoded_token":`...)
+	return append(appendString(b, spelling(s.cfg.Tokenizer, p.ID, asID)), '}')
 }
 
 // appendTo appends the value of "logprobs" and starts anew behind its tokens.

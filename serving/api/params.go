@@ -67,6 +67,8 @@ type output struct {
 	echo        bool // completions: the prompt's tokens come first in what is told of tokens
 	logprobs    bool
 	top         int  // alternatives told of each token
+	prompt      bool // prompt_logprobs
+	promptTop   int  // alternatives told of each of the prompt's tokens there
 	asIDs       bool // tokens are spelled token_id:5
 	tokenIDs    bool // ids are told
 }
@@ -107,8 +109,9 @@ func (s *Server) prepare(rt *route, r *request) (*job, error) {
 
 // sequences makes the engine's requests of a job.
 func (s *Server) sequences(rt *route, r *request, j *job, params sample.Params, limit tokenLimit) error {
-	base := engine.Request{Sampling: params, Logprobs: j.out.logprobs, TopLogprobs: j.out.top,
-		PromptLogprobs: j.out.logprobs && j.out.echo}
+	o := j.out
+	base := engine.Request{Sampling: params, Logprobs: o.logprobs || o.prompt, TopLogprobs: max(o.top, o.promptTop),
+		PromptLogprobs: o.prompt || o.logprobs && o.echo}
 	if !r.ignoreEOS {
 		base.StopTokens = s.eos
 	}
@@ -195,21 +198,36 @@ func (s *Server) choicesAsked(rt *route, r *request, p sample.Params) (int, erro
 func (s *Server) shown(rt *route, r *request) (output, error) {
 	o := output{special: r.showSpecial, includeStop: r.includeStop, asIDs: r.asTokenIDs, tokenIDs: r.tokenIDs,
 		echo: r.echo && !rt.chat, logprobs: r.logprobs != nil || r.chatLogprobs}
+	if r.promptTop != nil && r.stream {
+		return o, badRequest("prompt_logprobs", "prompt_logprobs is not told in streams: leave stream out, or ask with echo and logprobs")
+	}
 	field, top := "logprobs", r.logprobs
 	if rt.chat {
 		field, top = "top_logprobs", r.topLogprobs
 	}
-	if top == nil {
-		return o, nil
+	o.prompt = r.promptTop != nil
+	var err error
+	if o.promptTop, err = s.alternatives("prompt_logprobs", r.promptTop); err != nil {
+		return o, err
 	}
-	switch {
-	case *top < 0 || *top > int64(s.cfg.MaxLogprobs):
-		return o, badRequest(field, "%s is %d; it must be an integer from 0 to --max-logprobs, %d", field, *top, s.cfg.MaxLogprobs)
-	case *top > 0 && !o.logprobs:
-		return o, badRequest(field, "top_logprobs is %d, but logprobs is not true: set it, or leave top_logprobs out", *top)
+	if o.top, err = s.alternatives(field, top); err != nil {
+		return o, err
 	}
-	o.top = int(*top)
+	if o.top > 0 && !o.logprobs {
+		return o, badRequest(field, "top_logprobs is %d, but logprobs is not true: set it, or leave top_logprobs out", o.top)
+	}
 	return o, nil
+}
+
+// alternatives checks how many alternatives to a token a field asks for.
+func (s *Server) alternatives(field string, n *int64) (int, error) {
+	switch {
+	case n == nil:
+		return 0, nil
+	case *n < 0 || *n > int64(s.cfg.MaxLogprobs):
+		return 0, badRequest(field, "%s is %d; it must be an integer from 0 to --max-logprobs, %d", field, *n, s.cfg.MaxLogprobs)
+	}
+	return int(*n), nil
 }
 
 func outOfRange(name string, value any) error {

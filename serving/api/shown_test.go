@@ -48,7 +48,7 @@ func TestLogprobs(t *testing.T) {
 				`{"text_offset":[0],"token_logprobs":[-0.5],"tokens":["` + half + `"],"top_logprobs":[{"` + half + `":-0.5}]}`,
 				`{"text_offset":[1],"token_logprobs":[-2],"tokens":["` + half + `"],"top_logprobs":[{"` + half + `":-2," x":-0.25}]}`,
 				`{"text_offset":[2],"token_logprobs":[-9999],"tokens":[" x"],"top_logprobs":[{" x":-9999}]}`}},
-		{"token ids", completionsPath, `{"prompt":"one two","logprobs":0,"return_tokens_as_token_ids":true`,
+		{"token ids", completionsPath, `{"prompt":"one two","logprobs":2,"return_tokens_as_token_ids":true`,
 			`{"text_offset":[0,13,26],"token_logprobs":[-0.5,-2,-9999],"tokens":["token_id:1000","token_id:1001","token_id:1002"],
 			"top_logprobs":[{"token_id:1000":-0.5,"token_id:1003":-1.25},{"token_id:1001":-2,"token_id:1002":-0.25},{"token_id:1002":-9999}]}`, nil},
 		{"echo", completionsPath, `{"prompt":"one two","logprobs":1,"echo":true,"max_tokens":3`,
@@ -98,6 +98,39 @@ func TestLogprobs(t *testing.T) {
 	}
 }
 
+// TestPromptLogprobs: vLLM's prompt_logprobs, with and without those of the output.
+func TestPromptLogprobs(t *testing.T) {
+	check := func(fields, own string) {
+		t.Helper()
+		f := withLogprobs()
+		f.engine.prompt = []engine.Token{{ID: 3}, {ID: 4, Logprobs: &engine.Logprobs{
+			Own: engine.Logprob{ID: 4, Rank: 3, Logprob: -3.5},
+			Top: []engine.Logprob{{ID: 1002, Rank: 1, Logprob: -0.5}, {ID: 4, Rank: 3, Logprob: -3.5}}}}}
+		w := f.post(t, completionsPath, `{"prompt":"one two",`+fields+`}`)
+		var a struct {
+			Choices []struct {
+				Logprobs json.RawMessage
+				Prompt   json.RawMessage `json:"prompt_logprobs"`
+			}
+		}
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &a))
+		assert.JSONEqf(t, `[null,{"4":{"logprob":-3.5,"rank":3,"decoded_token":" two"}`+own+`}]`, string(a.Choices[0].Prompt), "for %s", fields)
+		assert.Equal(t, strings.Contains(fields, `"logprobs"`), a.Choices[0].Logprobs != nil && string(a.Choices[0].Logprobs) != "null")
+		if strings.Contains(fields, `"logprobs"`) { // of two alternatives that the engine tells, the second is not asked for
+			assert.NotContains(t, string(a.Choices[0].Logprobs), "-1.25")
+		}
+	}
+	other := `,"1002":{"logprob":-0.5,"rank":1,"decoded_token":" x"}`
+	check(`"prompt_logprobs":0`, "")
+	check(`"prompt_logprobs":1`, other)
+	check(`"prompt_logprobs":2,"logprobs":1`, other)
+	check(`"prompt_logprobs":2,"logprobs":1,"echo":true`, other)
+
+	f := withLogprobs()
+	w := f.post(t, chatPath, `{`+hi+`,"prompt_logprobs":1}`)
+	assert.Contains(t, w.Body.String(), `"prompt_logprobs":[null,{"4":`)
+}
+
 // TestAsked: what the engine is asked for so that it can be shown.
 func TestAsked(t *testing.T) {
 	check := func(path, fields string, logprobs bool, top int, prompt bool) {
@@ -112,6 +145,8 @@ func TestAsked(t *testing.T) {
 	check(completionsPath, `"logprobs":20`, true, 20, false)
 	check(completionsPath, `"logprobs":1,"echo":true`, true, 1, true)
 	check(completionsPath, `"echo":true`, false, 0, false)
+	check(completionsPath, `"logprobs":3,"prompt_logprobs":2`, true, 3, true)
+	check(completionsPath, `"prompt_logprobs":2`, true, 2, true)
 	check(chatPath, `"logprobs":false,"top_logprobs":0`, false, 0, false)
 	check(chatPath, `"logprobs":true`, true, 0, false)
 	check(chatPath, `"logprobs":true,"top_logprobs":5,"echo":true`, true, 5, false)
