@@ -18,7 +18,7 @@ ROUNDS ?= 6
 # Where `make clients` installs the client libraries that the server is tested with.
 CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/servebench/clients
 
-.PHONY: all build bench test parity lint fuzz serve smollm2 clients benchmarks compare-llamacpp clean
+.PHONY: all build bench test parity lint fuzz serve smollm2 clients benchmarks real-sizes compare-llamacpp clean
 
 all: build
 
@@ -73,6 +73,16 @@ fuzz:
 # The kernels' own benchmarks: GB/s and GFLOP/s.
 benchmarks:
 	$(GO) test ./kernels/... -run '^$$' -bench . $(ARGS)
+
+# The mission's large models with dummy weights in bfloat16, one after the other,
+# at 1 and 4 streams: tokens/s, and the GB/s at which their weights were read
+# beside the GB/s at which the kernels read matrices that no cache holds. Each
+# takes its weights and a few GB of memory; one that does not fit is skipped.
+REAL ?= phi-2,llama-2-7b-chat,mistral-7b-instruct
+
+real-sizes:
+	$(GO) test ./kernels/cpu -run '^$$' -bench 'Matrices/bfloat16/.*/rows=(1|4)$$'
+	SERVEBENCH_REAL_SIZES=$(REAL) $(GO) test ./serving/cmd/serve -run '^$$' -bench RealSizes -benchtime 3x -v -timeout 0
 
 # One stream of GPT-2 in bfloat16 beside llama.cpp's server, taking turns; the
 # same file, prompts and forced lengths. Prints benchstat's table of both.
