@@ -9,7 +9,7 @@
 //
 //  1. api/generate.go takes the HTTP request. accept reads the body (body.go),
 //     checks its fields (fields.go) and their values (params.go), and has the
-//     prompt encoded; what cannot be served is answered here.
+//     prompt encoded (prompts.go); what cannot be served is answered here.
 //  2. tokenizer/tokenizer.go: EncodePrompt, or Chat (chat.go) and Encode, turn
 //     text into token ids.
 //  3. engine/engine.go: Submit checks the ids against the vocabulary and the

@@ -186,15 +186,20 @@
 //	what                                      why
 //	id, created                               made anew for every answer
 //	system_fingerprint, owned_by, version     names this server
-//	service_tier, prompt_text and 7 others    null in vLLM unless a flag or a field asks for it; left out here
-//	message.annotations, audio and 2 others   null in vLLM, of what this server does not have
+//	service_tier, metrics, routed_experts     null in vLLM unless a flag or a field asks for it; left out here
+//	prompt_text, prompt_token_ids, token_ids  null in vLLM unless a flag or a field asks for it; left out here
+//	prompt_logprobs, ec_transfer_params       null in vLLM unless a flag or a field asks for it; left out here
+//	kv_transfer_params                        null in vLLM unless a flag or a field asks for it; left out here
+//	usage.completion_tokens_details           null in vLLM unless a flag or a field asks for it; left out here
+//	annotations, function_call of a message   null in vLLM, of what this server does not have
+//	audio, reasoning of a message             null in vLLM, of what this server does not have
 //	permission of a model                     dropped by OpenAI from its API
 //	usage.prompt_tokens_details               always told; vLLM needs --enable-prompt-tokens-details
 //	usage of every event                      asked for with continuous_usage_stats; vLLM also has a flag
 //	error.message                             says what is allowed and what to do, in words of its own
 //	error.type                                one type a status; vLLM has two for 400
 //	error.param                               the field as the caller wrote it, wherever one is at fault
-//	404 and 405                               every error has OpenAI's shape; vLLM's framework has another there
+//	detail, error of a 404 or 405             every error has OpenAI's shape; vLLM's framework has another there
 //
 // and what no recording shows: top_logprobs of a chat are the likeliest tokens,
 // where vLLM begins with the one drawn; bytes are a token's own, where vLLM

@@ -7,7 +7,7 @@ import (
 // encode returns a request's prompts as ids: at least one prompt, each with at
 // least one id, all of the vocabulary.
 func (s *Server) encode(rt *route, r *request, limit tokenLimit) (list []input, err error) {
-	keep, err := s.keepTokens(r, limit)
+	keep, err := s.keepTokens(rt, r, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -21,12 +21,16 @@ func (s *Server) encode(rt *route, r *request, limit tokenLimit) (list []input, 
 
 // keepTokens returns how many of a prompt's last tokens truncate_prompt_tokens
 // keeps, 0 for all.
-func (s *Server) keepTokens(r *request, limit tokenLimit) (int, error) {
+func (s *Server) keepTokens(rt *route, r *request, limit tokenLimit) (int, error) {
+	room := max(1, limit.tokens) // to leave for the output
+	if limit.tokens < 0 && !rt.chat {
+		room = defaultMaxTokens
+	}
 	switch t := r.truncate; {
 	case t == nil:
 		return 0, nil
 	case *t == -1:
-		return max(1, s.cfg.MaxModelLen-max(1, limit.tokens)), nil
+		return max(1, s.cfg.MaxModelLen-room), nil
 	case *t < 1:
 		return 0, outOfRange("truncate_prompt_tokens", *t)
 	case *t > int64(s.cfg.MaxModelLen):

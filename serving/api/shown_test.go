@@ -294,8 +294,9 @@ func TestTruncate(t *testing.T) {
 	check(completionsPath, `"prompt":[1,2,3,4,5],"truncate_prompt_tokens":2`, 4, 5)
 	check(completionsPath, `"prompt":[1,2,3],"truncate_prompt_tokens":8,"max_tokens":1`, 1, 2, 3)
 	check(completionsPath, `"prompt":[1,2,3,4,5,6,7,8,9,10],"truncate_prompt_tokens":-1,"max_tokens":3`, 6, 7, 8, 9, 10)
-	check(completionsPath, `"prompt":[1,2,3,4,5,6,7,8,9,10],"truncate_prompt_tokens":-1`, 4, 5, 6, 7, 8, 9, 10)
+	check(completionsPath, `"prompt":[1,2,3,4,5,6,7,8,9,10],"truncate_prompt_tokens":-1`, 10) // default max_tokens is over the context
 	check(chatPath, hi+`,"truncate_prompt_tokens":1`, 5)
+	check(chatPath, `"messages":[{"role":"user","content":"a b c d e f g h i j"}],"truncate_prompt_tokens":-1`, 8, 9, 10, 11, 12, 13, 14)
 }
 
 // TestAllParts: an answer with every kind of part is JSON that a client can read.
