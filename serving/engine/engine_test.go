@@ -315,7 +315,7 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 func steady(t testing.TB, n int) *Engine {
 	f := newFake(1<<14, 16*n, n, n<<10, 16)
 	f.next = func(_ []int32, logits []float32) { clear(logits) }
-	e := manual(t, f, Config{SampleThreads: 2})
+	e := manual(t, f, Config{SampleThreads: 2, PrefixCaching: true})
 	e.model = instant{f}
 	for i := range n {
 		r := greedy(1<<14-3, 1, 2, int32(i))
