@@ -5,12 +5,22 @@
 //
 //	 1. parseFlags (flags.go) reads the command line and refuses what cannot work.
 //	 2. run (run.go) takes the port, and answers 503 on it until the model is there.
-//	 3. load (load.go) finds the model, checks the flags against its configuration,
-//	    opens the device (device.go), sizes the KV cache (memory.go), loads the
-//	    weights and starts the engine.
+//	 3. load (load.go) finds the model and checks the flags against its
+//	    configuration. measure (memory.go) counts what it needs of memory, fit
+//	    compares that with what is free (free.go) and sizes the KV cache; a model
+//	    that does not fit is refused here, with the figures. load then opens the
+//	    device (device.go), loads the weights and starts the engine.
 //	 4. run opens the API and waits for a signal. The first SIGINT or SIGTERM stops
 //	    accepting, gives running requests --shutdown-timeout seconds and exits 0;
 //	    the second one ends everything at once.
+//
+// # Memory
+//
+// Weights are held once, in the device's dtype and layout. While they are loaded
+// the process holds a few of the checkpoint's largest tensors beside them (need.loading
+// says how much at most; Phi-2: 0.3 GiB), and gives them back before it serves. The
+// last line of loading tells the peak. BenchmarkRealSizes (make real-sizes) shows
+// that for the models of real size, and how fast they then are.
 //
 // It exits with 2 when the command line is at fault, 1 when something else is.
 package main

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -275,6 +276,33 @@ func TestCannotServe(t *testing.T) {
 		}
 		assert.NotContainsf(t, stderr.String(), "ready", "for %v", tt.args)
 	}
+}
+
+// TestGatedModel: what the hub says is told in one line, with what to do, and
+// without the token.
+func TestGatedModel(t *testing.T) {
+	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Error-Code", "GatedRepo")
+		w.Header().Set("X-Error-Message", "Access to model mistralai/Mistral-7B-Instruct-v0.1 is restricted and you are not in the authorized list.")
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer hub.Close()
+	t.Setenv("HF_ENDPOINT", hub.URL)
+	t.Setenv("HF_HOME", t.TempDir())
+	t.Setenv("HF_TOKEN", "hf_secretsecret")
+	for _, name := range []string{"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN"} {
+		t.Setenv(name, "")
+	}
+	var stderr bytes.Buffer
+	c := &console{w: &stderr}
+	assert.Equal(t, exitFault, run([]string{"--model", "mistral-7b-instruct", "--port", "0"}, io.Discard, c, nil))
+	lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
+	require.Len(t, lines, 2, "where it listens, and the error")
+	for _, says := range []string{"serve: error: model mistral-7b-instruct", "mistralai/Mistral-7B-Instruct-v0.1", "not in the authorized list",
+		"accept its licence at " + hub.URL + "/mistralai/Mistral-7B-Instruct-v0.1", "folder or a .gguf file", "--load-format dummy"} {
+		assert.Contains(t, lines[1], says)
+	}
+	assert.NotContains(t, stderr.String(), "hf_secret")
 }
 
 // TestSignalWhileLoading ends at once and well.
