@@ -5,7 +5,8 @@
 // One goroutine, locked to its thread, owns the scheduler and the device and
 // repeats:
 //
-//  1. intake    take the requests submitted and cancelled since the last step
+//  1. intake    take the requests submitted and cancelled since the last step,
+//     and forget the prefix cache if that was asked for
 //  2. schedule  sched.Scheduler.Schedule picks the tokens to compute; with none,
 //     wait for a request
 //  3. forward   fill turns the batch into a kernels.Step, Model.Forward computes it
@@ -19,8 +20,17 @@
 // from the start: nothing is queued and a slow reader holds up nobody.
 //
 // What a request generates depends on its prompt, parameters and seed. It is
-// the same alone and in any batch, with any chunk size, and after a preemption,
-// so far as Model.Forward computes a row independently of the others.
+// the same alone and in any batch, with any chunk size, after a preemption, and
+// with the prefix cache or without it, so far as Model.Forward computes a row
+// independently of the others.
+//
+// # Prefix cache and windows
+//
+// With Config.PrefixCaching a prompt's beginning that is still in the cache is
+// not computed again (packages sched and kvcache). Submit hashes the prompt in
+// the request's own goroutine; Stream.CachedTokens and Stats tell what was found.
+// A model with a Window gets steps in which blocks that it has passed are
+// kernels.Freed, and prompts longer than the whole cache.
 //
 // # Log-probabilities
 //
@@ -38,5 +48,6 @@
 // The engine goes on: the next step is with other requests. After maxFaults
 // such steps in a row, or a panic of its own, the engine is dead: every
 // request ends with ErrDead, and Healthy says why. Logits that are not finite
-// end only the request that they belong to.
+// end only the request that they belong to. Nothing that such requests left in
+// the cache is found by others.
 package engine
