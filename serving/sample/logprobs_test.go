@@ -17,7 +17,7 @@ const logprobsError = expError + 2e-6
 func TestLogprobs(t *testing.T) {
 	var s Sampler
 	worst := 0.0
-	for seed := range uint64(300) {
+	for seed := range uint64(150) {
 		rng := rand.New(rand.NewPCG(seed, 8))
 		logits := make([]float32, 1+rng.IntN(2000))
 		for i := range logits {
@@ -47,7 +47,7 @@ func TestLogprobs(t *testing.T) {
 		before := slices.Clone(logits)
 		lp := Logprobs{Top: make([]Logprob, n)}
 		require.NoError(t, s.Logprobs(logits, id, vocab, &lp))
-		require.Equal(t, before, logits)
+		require.True(t, slices.Equal(before, logits))
 		check := func(got Logprob, id int) {
 			t.Helper()
 			require.Equalf(t, int32(id), got.ID, "seed %d", seed)

@@ -28,7 +28,7 @@ func penalties(rng *rand.Rand, d *Draw, vocab int) (tokens past) {
 		return ids
 	}
 	p := &d.Params
-	tokens = past{prompt: some(2 * vocab), output: some(vocab)}
+	tokens = past{prompt: some(100), output: some(60)}
 	p.RepetitionPenalty = []float64{0, 1, 1.2, 0.7, 5}[rng.IntN(5)]
 	p.PresencePenalty = []float64{0, 1.5, -0.5}[rng.IntN(3)]
 	p.FrequencyPenalty = []float64{0, 0.25, -0.1}[rng.IntN(3)]

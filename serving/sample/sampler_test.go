@@ -187,7 +187,7 @@ func TestKeptSet(t *testing.T) {
 		}
 		before := slices.Clone(logits)
 		got := sample(t, &s, logits, d)
-		require.Equal(t, before, logits, "the model's logits were changed")
+		require.True(t, slices.Equal(before, logits), "the model's logits were changed")
 		ids, share := kept(logits, d, tokens)
 		require.Contains(t, ids, got)
 		assertKept(t, &s, ids, share)
@@ -242,7 +242,7 @@ func chiSquare(t *testing.T, name string, counts map[int32]int, ids []int32, sha
 }
 
 func TestDistribution(t *testing.T) {
-	const draws = 30_000
+	const draws = 25_000
 	logits := []float32{0.5, -1, 2, 1.5, 2, -3, 0, 1, 0.25, -0.5, 1.75, -2, 0.5, 2.25}
 	all := Params{
 		Temperature: 0.9, TopP: 0.9, TopK: 8, MinP: 0.08, RepetitionPenalty: 1.3, PresencePenalty: 0.2, FrequencyPenalty: 0.15,
