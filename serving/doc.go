@@ -42,6 +42,7 @@
 //	cmd/serve      the program: flags, loading, signals
 //	cmd/tokenize   the tokenizer as a program, for the benchmark suite
 //	api            OpenAI routes, server-sent events, errors
+//	clients        tests of the API with the clients that people have
 //	tokenizer      text to ids and back, chat templates
 //	engine         the step loop; streams
 //	sched          what the next step computes
@@ -60,6 +61,7 @@
 // # Whose goroutine
 //
 // Every HTTP request has one, in which its prompt is encoded and its tokens are
-// decoded, so that neither holds up a step. The engine has one, locked to its
+// decoded, so that neither holds up a step; of a request for several choices each
+// has one more, and the first merges them. The engine has one, locked to its
 // thread, and a few that help it to sample. A device may have threads of its own.
 package serving

@@ -84,7 +84,7 @@ type whole struct {
 func (a *whole) add(p piece, tokenIDs bool) {
 	a.text.WriteString(p.text)
 	if a.log != nil {
-		a.log.add(p)
+		a.log.add(&p)
 	}
 	if tokenIDs && p.token.ID != noToken {
 		a.ids = append(a.ids, p.token.ID)
@@ -110,7 +110,7 @@ func (s *Server) wholeAnswer(c *choices, parts []whole) []byte {
 			a := &parts[i]
 			list[i] = chatChoice{Index: i, Message: chatMessage{Role: assistant, Content: a.text.String()},
 				Logprobs: a.log.appendTo(nil), FinishReason: string(a.last.finish),
-				StopReason: appendStopReason(nil, a.last), TokenIDs: ids(a.ids)}
+				StopReason: appendStopReason(nil, &a.last), TokenIDs: ids(a.ids)}
 		}
 		return marshal(envelope[chatChoice]{ID: j.id, Object: "chat.completion", Created: j.created, Model: j.model,
 			Choices: list, Fingerprint: s.cfg.Fingerprint, Usage: c.usage(),
@@ -121,7 +121,7 @@ func (s *Server) wholeAnswer(c *choices, parts []whole) []byte {
 		a := &parts[i]
 		list[i] = textChoice{Index: i, Text: a.text.String(),
 			Logprobs: a.log.appendTo(nil), FinishReason: string(a.last.finish),
-			StopReason: appendStopReason(nil, a.last), TokenIDs: ids(a.ids),
+			StopReason: appendStopReason(nil, &a.last), TokenIDs: ids(a.ids),
 			PromptLogprobs: s.promptLogprobs(j, a.prompt), PromptTokenIDs: ids(j.seqs[i].Prompt)}
 	}
 	return marshal(envelope[textChoice]{ID: j.id, Object: "text_completion", Created: j.created, Model: j.model,

@@ -37,7 +37,7 @@ func (s *Server) newTokenLog(j *job) *tokenLog {
 }
 
 // add takes a piece's tokens: the echoed prompt's, and its own.
-func (l *tokenLog) add(p piece) {
+func (l *tokenLog) add(p *piece) {
 	if l.echo {
 		for _, t := range p.prompt {
 			l.token(t)

@@ -98,15 +98,15 @@ func (e *events) piece(p piece) error {
 	e.buf = append(e.buf, `,"logprobs":`...)
 	log := e.logs[p.choice]
 	if log != nil {
-		log.add(p)
+		log.add(&p)
 	}
 	e.buf = append(log.appendTo(e.buf), `,"finish_reason":`...)
 	e.buf = appendNullable(e.buf, string(p.finish))
 	if !j.chat || p.finish != "" { // a chat's events have it only at the end
-		e.buf = appendStopReason(append(e.buf, `,"stop_reason":`...), p)
+		e.buf = appendStopReason(append(e.buf, `,"stop_reason":`...), &p)
 	}
 	if e.told != nil {
-		e.ids(p)
+		e.ids(&p)
 	}
 	e.buf = append(e.buf, `}]`...)
 	e.running(p.choice, p.count)
@@ -114,7 +114,7 @@ func (e *events) piece(p piece) error {
 }
 
 // ids appends the ids of a piece, and of the prompt to a completion's first.
-func (e *events) ids(p piece) {
+func (e *events) ids(p *piece) {
 	if !e.c.job.chat {
 		e.buf = append(e.buf, `,"prompt_token_ids":`...)
 		if e.told[p.choice] {
@@ -203,7 +203,7 @@ func (e *events) deadline() { _ = e.rc.SetWriteDeadline(time.Now().Add(e.limit))
 
 // appendStopReason appends what ended a choice: a stop string, a stop token of
 // the request's own, or null.
-func appendStopReason(b []byte, p piece) []byte {
+func appendStopReason(b []byte, p *piece) []byte {
 	if p.stopID {
 		return strconv.AppendInt(b, int64(p.token.ID), 10)
 	}

@@ -385,19 +385,25 @@ func (discard) Write(b []byte) (int, error) { return len(b), nil }
 func (discard) WriteHeader(int)             {}
 func (discard) Flush()                      {}
 
-// BenchmarkStream is the cost of one token's event over loopback, client included.
+// BenchmarkStream is the cost of one token's event over loopback, client included,
+// of a request for one choice and for several.
 func BenchmarkStream(b *testing.B) {
-	f := newFake("", " token")
-	f.cfg.MaxModelLen = 1 << 30
-	for range 1 << 20 { // the script repeats its one text
-		f.engine.script = append(f.engine.script, f.engine.script[0])
+	for _, n := range []int{1, 8} {
+		b.Run(fmt.Sprintf("n=%d", n), func(b *testing.B) {
+			f := newFake("", " token")
+			f.cfg.MaxModelLen = 1 << 30
+			for range 1 << 20 { // the script repeats its one text
+				f.engine.script = append(f.engine.script, f.engine.script[0])
+			}
+			url := f.listen(b).URL + completionsPath
+			b.ReportAllocs()
+			b.ResetTimer()
+			resp, err := http.Post(url, "application/json", strings.NewReader(
+				fmt.Sprintf(`{"prompt":"x","max_tokens":%d,"stream":true,"n":%d}`, (b.N+n-1)/n, n)))
+			require.NoError(b, err)
+			defer resp.Body.Close()
+			_, err = io.Copy(io.Discard, resp.Body)
+			require.NoError(b, err)
+		})
 	}
-	url := f.listen(b).URL + completionsPath
-	b.ReportAllocs()
-	b.ResetTimer()
-	resp, err := http.Post(url, "application/json", strings.NewReader(fmt.Sprintf(`{"prompt":"x","max_tokens":%d,"stream":true}`, b.N)))
-	require.NoError(b, err)
-	defer resp.Body.Close()
-	_, err = io.Copy(io.Discard, resp.Body)
-	require.NoError(b, err)
 }
