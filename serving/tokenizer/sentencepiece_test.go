@@ -22,6 +22,7 @@ import (
 type pieceGolden struct {
 	Texts, FolderTexts []string
 	Long               [][2]any // text, how often
+	Shorter            int      // by which that is divided for the many small vocabularies
 	Legacy             map[string]any
 	Model              modelGolden
 	Models             []modelGolden
@@ -101,9 +102,9 @@ func checkHashes(t *testing.T, what string, texts, want []string, encode func(te
 	}
 }
 
-func longTexts(long [][2]any) (texts []string) {
-	for _, r := range long {
-		texts = append(texts, strings.Repeat(r[0].(string), int(r[1].(float64))))
+func (g *pieceGolden) longTexts(part int) (texts []string) {
+	for _, r := range g.Long {
+		texts = append(texts, strings.Repeat(r[0].(string), int(r[1].(float64))/part))
 	}
 	return texts
 }
@@ -136,6 +137,7 @@ func madeFrom(t testing.TB, v *vocabulary, err error) *Tokenizer {
 func TestPieceModels(t *testing.T) {
 	g := readPieceGolden(t)
 	g.Model.Name, g.Model.Model = "small", base64.StdEncoding.EncodeToString(smallPieces(t, "tokenizer.model"))
+	long := map[bool][]string{true: g.longTexts(1), false: g.longTexts(g.Shorter)}
 	for _, m := range append(g.Models, g.Model) {
 		t.Run(m.Name, func(t *testing.T) {
 			data, err := base64.StdEncoding.DecodeString(m.Model)
@@ -143,7 +145,7 @@ func TestPieceModels(t *testing.T) {
 			v, err := parseModel(data)
 			tok := madeFrom(t, v, err)
 			checkHashes(t, "ids", g.Texts, m.Plain, plain(tok))
-			checkHashes(t, "ids", longTexts(g.Long), m.Long, plain(tok))
+			checkHashes(t, "ids", long[m.Name == "small"], m.Long, plain(tok))
 			if m.Name == "no byte fallback" || m.Name == "extra whitespace removed" {
 				return // text is as Transformers has it, not " ⁇ " for <unk>, and with leading spaces of a text
 			}
@@ -197,6 +199,7 @@ func (v *pieceVariant) json(t testing.TB) []byte {
 // TestPieceVariants compares with the tokenizers package.
 func TestPieceVariants(t *testing.T) {
 	g := readPieceGolden(t)
+	long := g.longTexts(g.Shorter)
 	for _, c := range g.Variants {
 		t.Run(c.Name, func(t *testing.T) {
 			v, err := parseJSON(c.json(t))
@@ -204,7 +207,7 @@ func TestPieceVariants(t *testing.T) {
 			checkHashes(t, "ids", g.Texts, c.Special, recognised(tok))
 			checkHashes(t, "plain ids", g.Texts, c.Plain, plain(tok))
 			checkHashes(t, "prompt", g.Texts, c.Prompt, tok.EncodePrompt)
-			checkHashes(t, "ids", longTexts(g.Long), c.Long, recognised(tok))
+			checkHashes(t, "ids", long, c.Long, recognised(tok))
 			for _, d := range c.Decode {
 				assert.Equal(t, d.Text, tok.Decode(d.IDs, false), "text of %v", d.IDs)
 				if c.Name != "legacy, specials normalized" { // which the package does not leave out, written as they are with a space
@@ -314,20 +317,19 @@ func TestPieceChats(t *testing.T) {
 	}
 }
 
-// llamaJSON writes Llama 2's vocabulary as Transformers does: with the merges in
-// the order of what they become, and of those by their first token's length.
-func llamaJSON(t testing.TB, top map[string]any, wantMerges string) *Tokenizer {
+// llamaMerges returns Llama 2's vocabulary with merges as Transformers derives
+// them: in the order of what they become, and of those by their first token's length.
+func llamaMerges(t testing.TB, want string) (tokens []string, merges [][2]string) {
 	t.Helper()
 	f, err := gguf.Open(testdata.Shared(t, "tokenizers", "llama-spm.gguf"))
 	require.NoError(t, err)
 	defer f.Close()
-	tokens, err := f.Strings(keyTokens)
+	tokens, err = f.Strings(keyTokens)
 	require.NoError(t, err)
 	ids := make(map[string]int32, len(tokens))
 	for i, s := range tokens {
 		ids[s] = int32(i)
 	}
-	var merges [][2]string
 	var order []int32
 	for _, s := range tokens {
 		for at := range s {
@@ -338,35 +340,36 @@ func llamaJSON(t testing.TB, top map[string]any, wantMerges string) *Tokenizer {
 			}
 		}
 	}
-	require.Equal(t, wantMerges, hashIDs(order), "the merges are not Transformers'")
-	var file map[string]any
-	require.NoError(t, json.Unmarshal(smallPieces(t, "tokenizer.json"), &file))
-	maps.Copy(file, top)
-	maps.Copy(file["model"].(map[string]any), map[string]any{"vocab": ids, "merges": merges})
-	data, err := json.Marshal(file)
-	require.NoError(t, err)
-	v, err := parseJSON(data)
-	return madeFrom(t, v, err)
+	require.Equal(t, want, hashIDs(order), "the merges are not Transformers'")
+	return tokens, merges
 }
 
 // TestLlama compares on real text with Llama 2's own vocabulary, in all three forms.
 func TestLlama(t *testing.T) {
 	g := readPieceGolden(t)
 	file := testdata.Shared(t, "tokenizers", "llama-spm.gguf")
+	tokens, merges := llamaMerges(t, g.Llama.Merges)
+	with := func(top map[string]any) *Tokenizer {
+		v, err := parseJSON((&pieceVariant{Top: top}).json(t))
+		require.NoError(t, err)
+		v.tokens, v.merges = tokens, merges
+		return madeFrom(t, v, nil)
+	}
 	for _, c := range []struct {
 		name   string
 		tok    *Tokenizer
 		want   llamaGolden
+		part   int
 		encode func(tok *Tokenizer) func(string) []int32
 	}{
-		{"GGUF", opened(t, file), g.Llama.SentencePiece, plain},
-		{"tokenizer.json", llamaJSON(t, nil, g.Llama.Merges), g.Llama.First, recognised},
-		{"tokenizer.json, legacy", llamaJSON(t, g.Legacy, g.Llama.Merges), g.Llama.Legacy, recognised},
+		{"GGUF", opened(t, file), g.Llama.SentencePiece, 1, plain},
+		{"tokenizer.json", with(nil), g.Llama.First, g.Shorter, recognised},
+		{"tokenizer.json, legacy", with(g.Legacy), g.Llama.Legacy, g.Shorter, recognised},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			encode := c.encode(c.tok)
 			checkHashes(t, "ids", g.Texts, c.want.Texts, encode)
-			checkHashes(t, "ids", longTexts(g.Long), c.want.Long, encode)
+			checkHashes(t, "ids", g.longTexts(c.part), c.want.Long, encode)
 			rows := 0
 			for file, hashes := range c.want.Rows {
 				for i, row := range rowTexts(t, file) {
