@@ -37,7 +37,7 @@ func TestPagesAreGivenBack(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("SKIPPED, not tested here: other systems give pages back by themselves")
 	}
-	const part, parts = sweep / 4, 10
+	const part, parts = sweep / 4, 6
 	path := filepath.Join(t.TempDir(), "f")
 	file, err := os.Create(path)
 	require.NoError(t, err)
