@@ -1,6 +1,7 @@
 // Package clients tests the server with the client libraries that people use
 // against servers like it, unchanged: openai for Python and for JavaScript,
-// openai-go, and text-generation, TGI's own. It has no code outside its tests.
+// openai-go, and TGI's: text-generation and huggingface_hub. It has no code
+// outside its tests.
 //
 // # How a test runs
 //

@@ -61,7 +61,8 @@ func pythonTextGeneration(t *testing.T, url string) {
 	dir := prepared(t)
 	script(t, []string{"generate", "greedy", "logprobs", "generate_stream", "stream text", "stream details",
 		"return_full_text", "top_n_tokens", "decoder_input_details", "seed", "best_of", "stop", "truncate",
-		"too long", "too long stream", "refused", "async"},
+		"too long", "too long stream", "refused",
+		"hub", "hub details", "hub stream", "hub too long", "hub too long stream", "async"},
 		filepath.Join(dir, "python", "bin", "python"), "python/text_generation_client.py", url)
 }
 

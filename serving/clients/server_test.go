@@ -59,17 +59,20 @@ func TestSmolLM2(t *testing.T) {
 // clients runs every client against one server.
 func clients(t *testing.T, url string) {
 	t.Helper()
-	for name, test := range map[string]func(t *testing.T, url string){
-		"openai-go completions":      goCompletions,
-		"openai-go chat":             goChat,
-		"openai-go errors":           goErrors,
-		"openai for Python":          pythonOpenAI,
-		"text-generation for Python": pythonTextGeneration,
-		"openai for JavaScript":      nodeOpenAI,
+	for _, c := range []struct {
+		name string
+		test func(t *testing.T, url string)
+	}{
+		{"openai-go completions", goCompletions},
+		{"openai-go chat", goChat},
+		{"openai-go errors", goErrors},
+		{"openai for Python", pythonOpenAI},
+		{"TGI's for Python", pythonTextGeneration},
+		{"openai for JavaScript", nodeOpenAI},
+		{"figures", figures},
 	} {
-		t.Run(name, func(t *testing.T) { test(t, url) })
+		t.Run(c.name, func(t *testing.T) { c.test(t, url) })
 	}
-	t.Run("figures", func(t *testing.T) { figures(t, url) })
 }
 
 // start runs the server on a free port until the test ends, and returns its URL

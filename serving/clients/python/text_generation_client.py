@@ -1,4 +1,7 @@
-"""The text-generation package, TGI's own, against the server: text_generation_client.py URL
+"""TGI's clients against the server: text_generation_client.py URL
+
+The text-generation package is TGI's own; huggingface_hub, which it brings along,
+has the other one.
 
 Says a line for every check that passed and stops at the first that did not.
 """
@@ -7,6 +10,8 @@ import asyncio
 import sys
 
 import text_generation
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import ValidationError as HubValidationError
 from text_generation.errors import ValidationError
 
 url = sys.argv[1]
@@ -19,11 +24,11 @@ def check(name, ok, got=None):
     print("ok", name, flush=True)
 
 
-def fails(name, call):
+def fails(name, call, kind=ValidationError):
     """The server's refusal, not the package's own check, which has no error_type."""
     try:
         call()
-    except ValidationError as e:
+    except kind as e:
         check(name, "context" in str(e) or "served" in str(e), e)
         return
     raise AssertionError(f"{name}: no exception")
@@ -64,6 +69,13 @@ check("truncate", len(client.generate(prompt, max_new_tokens=1, truncate=3, deco
 fails("too long", lambda: client.generate(prompt, max_new_tokens=10**6))
 fails("too long stream", lambda: list(client.generate_stream(prompt, max_new_tokens=10**6)))
 fails("refused", lambda: client.generate(prompt, max_new_tokens=4, watermark=True))
+
+hub = InferenceClient(url)
+check("hub", hub.text_generation(prompt, max_new_tokens=12, return_full_text=False) == said)
+check("hub details", [t.id for t in hub.text_generation(prompt, max_new_tokens=12, details=True).details.tokens] == [t.id for t in tokens])
+check("hub stream", "".join(hub.text_generation(prompt, max_new_tokens=12, stream=True)) == said)
+fails("hub too long", lambda: hub.text_generation(prompt, max_new_tokens=10**6), HubValidationError)
+fails("hub too long stream", lambda: list(hub.text_generation(prompt, max_new_tokens=10**6, stream=True)), HubValidationError)
 
 
 async def concurrent():
