@@ -78,9 +78,9 @@
 //	frequency_penalty             done         done     -         -           -2 to 2; 0
 //	repetition_penalty            done         done     -         -           above 0; generation_config.json, 1
 //	logit_bias                    done         done     -         -           ids as strings, to -100 … 100
-//	allowed_token_ids             done         done     -         -           list of ids, not empty
+//	allowed_token_ids             done         done     -         -           list of ids, not empty; all
 //	stop                          done         done     -         -           string or list of at most 4, none empty
-//	stop_token_ids                done         done     -         -           list of ids
+//	stop_token_ids                done         done     -         -           list of at most 128 ids
 //	include_stop_str_in_output    done         done     -         -           bool; false
 //	ignore_eos                    done         done     -         -           bool; false
 //	skip_special_tokens           done         done     -         -           bool; true

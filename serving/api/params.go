@@ -33,6 +33,12 @@ const (
 	// minTemperature is the least temperature above 0: lower ones are raised to
 	// it, as in vLLM, because logits divided by less overflow.
 	minTemperature = 0.01
+	// maxStopIDs bounds stop_token_ids: the engine compares each token with all
+	// of them, in its step. Models have a handful.
+	maxStopIDs = 128
+	// maxPromptLogprobs bounds the log-probabilities of prompts in one answer:
+	// 16 bytes each in the engine, some 40 as JSON.
+	maxPromptLogprobs = 4 << 20
 )
 
 // job is a request that was found good: what the engine and the answer need.
@@ -94,6 +100,10 @@ func (s *Server) prepare(rt *route, r *request) (*job, error) {
 	if j.n, err = s.choicesAsked(rt, r, params); err != nil {
 		return nil, err
 	}
+	if len(r.stopTokenIDs) > maxStopIDs {
+		return nil, badRequest("stop_token_ids", "stop_token_ids has %d ids; at most %d are allowed: allowed_token_ids and logit_bias keep many from being drawn",
+			len(r.stopTokenIDs), maxStopIDs)
+	}
 	if err = s.inVocabulary("stop_token_ids", r.stopTokenIDs); err != nil {
 		return nil, err
 	}
@@ -119,6 +129,11 @@ func (s *Server) sequences(rt *route, r *request, j *job, params sample.Params, 
 		if !slices.Contains(base.StopTokens, id) {
 			base.StopTokens = append(slices.Clip(base.StopTokens), id)
 			j.stopIDs = append(j.stopIDs, id)
+		}
+	}
+	if base.PromptLogprobs {
+		if err := checkPromptLogprobs(j, base.TopLogprobs); err != nil {
+			return err
 		}
 	}
 	j.seqs = make([]engine.Request, 0, len(j.inputs)*j.n)
@@ -147,6 +162,19 @@ func (s *Server) sequences(rt *route, r *request, j *job, params sample.Params, 
 			}
 			j.seqs = append(j.seqs, q)
 		}
+	}
+	return nil
+}
+
+// checkPromptLogprobs bounds what the prompts' log-probabilities take.
+func checkPromptLogprobs(j *job, top int) error {
+	total := 0
+	for _, in := range j.inputs {
+		total += len(in.ids) * j.n * (1 + top)
+	}
+	if total > maxPromptLogprobs {
+		return badRequest("prompt", "the prompts have %d log-probabilities to tell, over all choices and alternatives; one request may ask for %d: send several requests",
+			total, maxPromptLogprobs)
 	}
 	return nil
 }

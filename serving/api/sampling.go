@@ -49,7 +49,8 @@ func (s *Server) sampling(r *request) (sample.Params, error) {
 	if err := s.inVocabulary("allowed_token_ids", r.allowedTokenIDs); err != nil {
 		return p, err
 	}
-	p.Allowed = r.allowedTokenIDs
+	slices.Sort(r.allowedTokenIDs)
+	p.Allowed = slices.Compact(r.allowedTokenIDs) // at most the vocabulary, whatever a body repeats
 	var err error
 	p.Bias, err = s.bias(r.logitBias)
 	return p, err

@@ -286,7 +286,7 @@ func TestRequest(t *testing.T) {
 		r.Sampling.PresencePenalty, r.Sampling.FrequencyPenalty = -2, 0.5
 		r.Sampling.RepetitionPenalty, r.Sampling.MinP = 1.2, 0.05
 	})
-	check(completionsPath, `"prompt":"x","logit_bias":{"70":1.5,"9":-100,"49999":100},"allowed_token_ids":[9,70]`, func(r *engine.Request) {
+	check(completionsPath, `"prompt":"x","logit_bias":{"70":1.5,"9":-100,"49999":100},"allowed_token_ids":[70,9,70]`, func(r *engine.Request) {
 		r.Sampling.Bias = []sample.Bias{{ID: 9, Value: -100}, {ID: 70, Value: 1.5}, {ID: 49999, Value: 100}}
 		r.Sampling.Allowed = []int32{9, 70}
 	})
