@@ -57,10 +57,7 @@ func load(ctx context.Context, o *options, c *console) (*server, error) {
 	}
 	c.say("model %s: %s, %d layers, width %d, vocabulary %d, context %d of %d tokens", o.model,
 		spec.Architecture, spec.Layers, spec.Width, spec.Vocab, limits.MaxModelLen, spec.MaxPositions)
-	c.say("weights: %s; %s in %s", o.origin(loc), size(need.weights), o.dtype)
-	if o.dtypeAuto && need.stored != o.dtype {
-		c.say("dtype %s: the checkpoint's %s is converted (--dtype float32 rounds nothing)", o.dtype, need.stored)
-	}
+	o.sayWeights(c, loc, need)
 	s, err := o.start(ck, spec, limits, tok, c)
 	if err != nil {
 		return nil, err
@@ -145,6 +142,15 @@ func (o *options) limits(ck weights.Checkpoint, spec models.Spec) (models.Limits
 	}
 	l, err = o.fit(spec, l, n, free)
 	return l, n, err
+}
+
+// sayWeights tells where the weights come from, what they take, and what auto
+// made of their dtype.
+func (o *options) sayWeights(c *console, loc weights.Location, n need) {
+	c.say("weights: %s; %s in %s", o.origin(loc), size(n.weights), o.dtype)
+	if o.dtypeAuto && n.stored != o.dtype {
+		c.say("dtype %s: the checkpoint's matrices, read as %s, are rounded to it (--dtype float32 rounds nothing)", o.dtype, n.stored)
+	}
 }
 
 // origin tells people where the weights come from.

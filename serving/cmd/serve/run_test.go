@@ -19,6 +19,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"servebench/serving/models"
+	"servebench/serving/weights"
 	"servebench/testdata"
 )
 
@@ -313,4 +315,24 @@ func TestSignalWhileLoading(t *testing.T) {
 	c := &console{w: &stderr}
 	assert.Equal(t, exitOK, run([]string{"--model", testdata.Path("models", "tiny-gpt2"), "--load-format", "dummy", "--port", "0"},
 		io.Discard, c, signals))
+}
+
+// TestDTypeIsSaid: what auto makes of a checkpoint in float32.
+func TestDTypeIsSaid(t *testing.T) {
+	for dtype, says := range map[string]bool{"auto": true, "bfloat16": false, "float32": false} {
+		var stderr bytes.Buffer
+		c := &console{w: &stderr}
+		o, err := parseFlags([]string{"--model", testdata.Path("models", "tiny-gpt2"), "--dtype", dtype}, io.Discard)
+		require.NoError(t, err)
+		ck, err := weights.Open(t.Context(), o.model, weights.Options{})
+		require.NoError(t, err)
+		spec, err := models.Describe(ck)
+		require.NoError(t, err)
+		_, n, err := o.limits(ck, spec)
+		require.NoError(t, err)
+		require.NoError(t, ck.Close())
+		o.sayWeights(c, weights.Location{Dir: o.model}, n)
+		assert.Contains(t, stderr.String(), o.dtype.String())
+		assert.Equal(t, says, strings.Contains(stderr.String(), "read as float32, are rounded"), dtype)
+	}
 }
