@@ -59,11 +59,11 @@ func (s *suite) attentionFreedBlocks(t *testing.T) {
 		{attn(4, 2, 24, 7), 5, [][]int{{10, 17, 18, 40}, {1, 2, 30, 31}}},
 		{attn(6, 2, 24, 16), 16, [][]int{{33, 48, 49, 64}, {20, 21, 22, 23}}},
 		{attn(9, 3, 64, 21), 1, [][]int{{30, 50, 51}, {5, 60, 61}}},
-		{attn(2, 1, 33, 40), 24, [][]int{{100, 150, 151}, {70, 71, 72}}},
+		{attn(2, 1, 33, 40), 24, [][]int{{80, 90, 91}, {70, 71, 72}}},
 		{attn(2, 2, 96, 30), 17, [][]int{{80, 81, 120}}},
 		// Windows of several spans, far from the beginning: spans, too, are dealt out.
-		{attn(1, 1, 16, 300), 16, [][]int{{700, 899, 900}}},
-		{attn(2, 1, 8, 513), 48, [][]int{{900, 1203, 1204}}},
+		{attn(1, 1, 16, 300), 16, [][]int{{500, 559, 560}}},
+		{attn(2, 1, 8, 260), 48, [][]int{{300, 603, 604}}},
 	} {
 		name := fmt.Sprintf("%+v, B %d, steps end at %v", c.a, c.block, c.cuts)
 		var lens []int
