@@ -56,7 +56,7 @@ func nfc(s string) string {
 
 const (
 	firstMark  = 0x300 // the first combining mark of all
-	usualMarks = 8     // below x/text's 30 even if each, and what they follow, is three decomposed
+	usualMarks = 13    // no more than x/text's 30 once decomposed: each into two at most, what they follow with three
 )
 
 // nfcCrowded is norm.NFC.String for long runs of combining marks: section 3.11
@@ -66,26 +66,31 @@ func nfcCrowded(s string) string {
 		r     rune
 		class uint8 // canonical combining class; 0 for what is no mark
 	}
-	var chars []char
-	marks := 0 // at the end of chars
+	chars := make([]char, 0, len(s)/2+8) // marks have two bytes, most of them
+	marks := 0                           // at the end of chars
 	inOrder := func() {
 		slices.SortStableFunc(chars[len(chars)-marks:], func(a, b char) int { return int(a.class) - int(b.class) })
 		marks = 0
 	}
+	add := func(r rune, class uint8) {
+		if class == 0 {
+			inOrder()
+		} else {
+			marks++
+		}
+		chars = append(chars, char{r, class})
+	}
 	for len(s) > 0 {
 		p := norm.NFC.PropertiesString(s)
-		whole := p.Decomposition()
-		if whole == nil {
-			whole = []byte(s[:p.Size()])
-		}
-		for _, r := range string(whole) {
-			class := norm.NFC.PropertiesString(string(r)).CCC()
-			if class == 0 {
-				inOrder()
-			} else {
-				marks++
+		if parts := p.Decomposition(); parts != nil {
+			for len(parts) > 0 {
+				r, size := utf8.DecodeRune(parts)
+				add(r, norm.NFC.Properties(parts).CCC())
+				parts = parts[size:]
 			}
-			chars = append(chars, char{r, class})
+		} else {
+			r, _ := utf8.DecodeRuneInString(s)
+			add(r, p.CCC())
 		}
 		s = s[p.Size():]
 	}
@@ -105,6 +110,7 @@ func nfcCrowded(s string) string {
 		out = append(out, c)
 	}
 	var b strings.Builder
+	b.Grow(2 * len(out))
 	for _, c := range out {
 		b.WriteRune(c.r)
 	}
