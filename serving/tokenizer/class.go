@@ -29,28 +29,27 @@ type classConfig struct {
 // leaves the class aside, and takes the file as it is, where config.json is of
 // another kind of model than Llama: Mistral's files name the class as well.
 func (v *vocabulary) readClass(dir string, c classConfig, modelType string) error {
-	if v.pieces == nil {
+	llama := strings.TrimSuffix(c.Class, "Fast") == "LlamaTokenizer" && (modelType == "" || modelType == "llama")
+	switch {
+	case v.pieces == nil:
 		return nil
-	}
-	if v.scores != nil {
+	case v.scores != nil:
 		if err := v.extend(dir, c.Added); err != nil {
 			return err
 		}
-	} else if strings.TrimSuffix(c.Class, "Fast") != "LlamaTokenizer" || modelType != "" && modelType != "llama" {
+	case llama:
+		v.pieces = &pieces{once: true, prefix: prefixFirst}
+		v.normalizers, v.unknown, v.byteFallback, v.fuse = nil, "", true, true
+		v.decoder = decodePieces
+	default:
 		return nil
 	}
-	prefix := v.pieces.prefix != prefixNever
-	if v.scores == nil {
-		v.pieces = &pieces{once: true}
-		v.normalizers, v.unknown, v.byteFallback, v.fuse = nil, "", true, true
-		v.decoder, prefix = decodePieces, true
-	}
+	v.strip = v.pieces.prefix != prefixNever
 	if c.AddPrefixSpace != nil {
-		prefix = *c.AddPrefixSpace
+		v.strip = *c.AddPrefixSpace
 	}
-	v.strip = prefix
 	switch {
-	case !prefix:
+	case !v.strip:
 		v.pieces.prefix = prefixNever
 	case c.Legacy:
 		v.pieces.prefix = prefixAlways

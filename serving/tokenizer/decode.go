@@ -43,32 +43,33 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 func (t *Tokenizer) decodePieces(ids []int32, skipSpecial bool) []byte {
 	var b []byte
 	run := 0 // where the run of byte tokens begins
-	end := func() {
-		if utf8.Valid(b[run:]) {
-			return
-		}
-		n := len(b) - run
-		b = b[:run]
-		for range n {
-			b = append(b, replacement...)
-		}
-	}
 	for _, id := range ids {
 		if t.left(id, skipSpecial) {
 			continue
 		}
-		b = append(b, t.text[id]...)
 		if !t.isByte[id] {
-			rest := t.text[id]
-			b = b[:len(b)-len(rest)]
-			end()
-			b = append(b, rest...)
+			b = append(endRun(b, run), t.text[id]...)
 			run = len(b)
+		} else {
+			b = append(b, t.text[id]...)
 		}
 	}
-	end()
+	b = endRun(b, run)
 	if t.strip && len(b) > 0 && b[0] == ' ' {
 		b = b[1:]
+	}
+	return b
+}
+
+// endRun replaces each byte of b[run:] where together they are no UTF-8.
+func endRun(b []byte, run int) []byte {
+	if utf8.Valid(b[run:]) {
+		return b
+	}
+	n := len(b) - run
+	b = b[:run]
+	for range n {
+		b = append(b, replacement...)
 	}
 	return b
 }

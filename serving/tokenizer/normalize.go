@@ -12,20 +12,17 @@ type normalizer func(s string) string
 // supportedNormalizers are those that readNormalizer knows.
 var supportedNormalizers = []string{"none", "NFC", "Prepend", "Replace of a String", "a Sequence of them"}
 
-// maxNormalizers bounds how many normalisers there are, in Sequences too, and
-// maxGrowth what one may make of a byte.
-const (
-	maxNormalizers = 32
-	maxGrowth      = 64
-)
+// maxGrowth bounds how many bytes all normalisers together may make of one, and
+// how many may be prepended.
+const maxGrowth = 64
 
 // readNormalizer reads the normaliser of a tokenizer.json.
 func (v *vocabulary) readNormalizer(c *component) error {
 	if c == nil {
 		return nil
 	}
-	if len(v.normalizers) == maxNormalizers {
-		return fmt.Errorf("normalizer: there are more than %d", maxNormalizers)
+	if len(v.normalizers) == maxGrowth {
+		return fmt.Errorf("normalizer: there are more than %d", maxGrowth)
 	}
 	switch {
 	case c.Type == "Sequence":
@@ -39,23 +36,34 @@ func (v *vocabulary) readNormalizer(c *component) error {
 		}
 	case c.Type == "NFC":
 		v.normalizers = append(v.normalizers, nfc)
-	case c.Type == "Prepend":
+	case c.Type == "Prepend" && len(c.Prepend) <= maxGrowth:
 		v.normalizers = append(v.normalizers, func(s string) string {
 			if s == "" {
 				return s
 			}
 			return c.Prepend + s
 		})
-	case c.Type == "Replace" && c.Pattern.String != "" && c.Pattern.Regex == "" && len(c.Content) <= maxGrowth:
+	case c.Type == "Replace" && c.Pattern.String != "" && c.Pattern.Regex == "" && v.grows(len(c.Pattern.String), len(c.Content)):
 		v.normalizers = append(v.normalizers, func(s string) string {
 			return strings.ReplaceAll(s, c.Pattern.String, c.Content)
 		})
-	case c.Type == "Replace":
-		return unsupported("normalizer Replace", c.Pattern.Regex+c.Pattern.String, fmt.Sprintf("a String, by at most %d bytes", maxGrowth))
+	case c.Type == "Replace" || c.Type == "Prepend":
+		return unsupported("normalizer "+c.Type, c.Pattern.Regex+c.Pattern.String+c.Prepend,
+			fmt.Sprintf("a String, and text that grows at most %d times", maxGrowth))
 	default:
 		return unsupported("normalizer", c.Type, supportedNormalizers...)
 	}
 	return nil
+}
+
+// grows notes that text may grow from one length to another, and reports whether
+// that is within bounds.
+func (v *vocabulary) grows(from, to int) bool {
+	if v.growth == 0 {
+		v.growth = 1
+	}
+	v.growth *= max(1, (to+from-1)/from)
+	return v.growth <= maxGrowth
 }
 
 // normalize returns the normalised text of a part of a text.

@@ -133,6 +133,7 @@ func pieceJSON(t testing.TB, top, model object) []byte {
 func TestRefusedPieceJSON(t *testing.T) {
 	sequence := func(parts ...object) object { return object{"type": "Sequence", "decoders": parts} }
 	replace := object{"type": "Replace", "pattern": object{"String": meta}, "content": " "}
+	growing := object{"type": "Replace", "pattern": object{"String": "x"}, "content": "xxxxxxxxx"}
 	for name, c := range map[string]struct {
 		top, model map[string]any
 		want       string
@@ -145,7 +146,9 @@ func TestRefusedPieceJSON(t *testing.T) {
 		"Regex":              {object{"normalizer": object{"type": "Replace", "pattern": object{"Regex": " {2,}"}, "content": meta}}, nil, `" {2,}"`},
 		"Precompiled":        {object{"normalizer": object{"type": "Precompiled", "precompiled_charsmap": "x"}}, nil, `"Precompiled"`},
 		"nested Sequence":    {object{"normalizer": object{"type": "Sequence", "normalizers": []object{{"type": "Sequence"}}}}, nil, "Sequence in a Sequence"},
-		"large replacement":  {object{"normalizer": object{"type": "Replace", "pattern": object{"String": " "}, "content": strings.Repeat("x", maxGrowth+1)}}, nil, "at most 64 bytes"},
+		"large replacement":  {object{"normalizer": object{"type": "Replace", "pattern": object{"String": " "}, "content": strings.Repeat("x", maxGrowth+1)}}, nil, "at most 64 times"},
+		"growing twice":      {object{"normalizer": object{"type": "Sequence", "normalizers": []object{growing, growing}}}, nil, "at most 64 times"},
+		"long Prepend":       {object{"normalizer": object{"type": "Prepend", "prepend": strings.Repeat("x", maxGrowth+1)}}, nil, "at most 64 times"},
 		"ByteLevel decoder":  {object{"decoder": object{"type": "ByteLevel"}}, nil, `decoder "ByteLevel"`},
 		"no decoder":         {object{"decoder": nil}, nil, "decoder"},
 		"decoder without":    {object{"decoder": sequence(replace, object{"type": "Fuse"})}, nil, "another Sequence"},

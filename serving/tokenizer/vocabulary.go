@@ -25,6 +25,7 @@ type vocabulary struct {
 	strip        bool
 
 	normalizers     []normalizer
+	growth          int // see grows
 	steps           []splitter
 	prefixSpace     bool
 	addBOS          bool // where a GGUF file does not say
