@@ -32,4 +32,7 @@
 // lengths are in the window is for who measures to say.
 //
 // WarmUp has prompts of its own, which are in no measured set.
+//
+// DrawFixed (fixed.go) draws prompts of set lengths from the same rows, for
+// what depends on lengths alone.
 package datasets

@@ -16,14 +16,21 @@ type Model struct {
 }
 
 // Sampling returns the model's parameters in a task.
-func (m Model) Sampling(t Task) Sampling { return m.sampling[t] }
+func (m Model) Sampling(t Task) Sampling {
+	if f, ok := t.Fixed(); ok {
+		return f.sampling()
+	}
+	return m.sampling[t]
+}
 
 // API returns the route a task is measured on: a base model knows no chat
 // template, so it gets completions; an instruct model gets chat completions,
 // except in code, where the answer is the raw continuation of a function and a
-// chat model would open with prose.
+// chat model would open with prose. A prompt of a Fixed task has its number of
+// tokens without a template.
 func (m Model) API(t Task) API {
-	if m.Instruct && t != Code {
+	_, fixed := t.Fixed()
+	if m.Instruct && t != Code && !fixed {
 		return ChatAPI
 	}
 	return CompletionAPI

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Task is what a prompt asks for. Each task has one dataset.
+// Task is what a prompt asks for. Each task has one dataset, or is of a Fixed.
 type Task string
 
 // The tasks, in the order they are run and written.
@@ -59,9 +59,15 @@ var windows = map[Task]Windows{
 }
 
 // Windows returns the task's token windows.
-func (t Task) Windows() Windows { return windows[t] }
+func (t Task) Windows() Windows {
+	if f, ok := t.Fixed(); ok {
+		return Windows{In: Window{f.Prefix + f.Input, f.Prefix + f.Input}, Out: Window{f.Output, f.Output}}
+	}
+	return windows[t]
+}
 
-// Tasks returns all tasks in order.
+// Tasks returns all tasks that have a dataset, in order; those of Fixed are
+// without number.
 func Tasks() []Task { return []Task{Chat, Summarization, QA, Code} }
 
 // Modes returns all modes in order.
@@ -71,7 +77,12 @@ func Modes() []Mode { return []Mode{Sync, Stream} }
 func APIs() []API { return []API{CompletionAPI, ChatAPI} }
 
 // ParseTask returns the task of that name; the error lists those that exist.
-func ParseTask(name string) (Task, error) { return parse("task", name, Tasks()) }
+func ParseTask(name string) (Task, error) {
+	if _, ok := Task(name).Fixed(); ok {
+		return Task(name), nil
+	}
+	return parse("task", name, Tasks())
+}
 
 // ParseMode returns the mode of that name; the error lists those that exist.
 func ParseMode(name string) (Mode, error) { return parse("mode", name, Modes()) }
