@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,13 +69,22 @@ func (g *group) startTokenizer(ctx context.Context) error {
 	return err
 }
 
-// load returns a task's prompts.
-func (g *group) load(ctx context.Context, task datasets.Task) (*taskPrompts, error) {
+// load returns the prompts of a pass: those of a task, or, where the task is
+// fixed, others in every pass.
+func (g *group) load(ctx context.Context, c results.Case, repeat int) (*taskPrompts, error) {
+	task := datasets.Task(c.Task)
 	if p := g.prompts[task]; p != nil {
 		return p, nil
 	}
 	src := promptSource{opt: g.s.opt, model: g.model.Model, tok: g.tok}
-	p, err := src.load(ctx, task)
+	var p *taskPrompts
+	var err error
+	fixed, isFixed := task.Fixed()
+	if isFixed {
+		p, err = src.fixed(ctx, fixed, c, repeat)
+	} else {
+		p, err = src.load(ctx, task)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +93,9 @@ func (g *group) load(ctx context.Context, task datasets.Task) (*taskPrompts, err
 			return nil, mismatch(err)
 		}
 	}
-	g.prompts[task] = p
+	if !isFixed {
+		g.prompts[task] = p
+	}
 	return p, nil
 }
 
@@ -134,11 +146,13 @@ func (g *group) startProcess(ctx context.Context, info *results.Server) (launch.
 	if g.model.dummy && !g.target.DummyWeights {
 		return nil, fmt.Errorf("%s cannot make random weights for %s", g.target.Name, g.model.Name)
 	}
+	if err := g.target.CheckModel(g.model.path); err != nil {
+		return nil, err
+	}
 	if err := g.model.describe(info); err != nil {
 		return nil, err
 	}
 	info.Dtype = g.dtype()
-	g.served = g.model.Name
 	program, err := g.target.Program(ctx, g.s.opt.serveBin)
 	if err != nil {
 		return nil, err
@@ -153,16 +167,17 @@ func (g *group) startProcess(ctx context.Context, info *results.Server) (launch.
 	if err != nil {
 		return nil, err
 	}
-	args := g.target.Args(target.Config{
-		Model: g.model.path, Served: g.served, Dtype: g.dtype(), Dummy: g.model.dummy, Seed: dummySeed,
-		Port: port, Extra: strings.Fields(g.s.opt.serveArgs),
-	})
-	info.Command = append([]string{program}, args...)
+	c, env, err := g.configure(ctx, program, port)
+	if err != nil {
+		return nil, err
+	}
+	args := g.target.Args(c)
+	info.Command, info.Env = append([]string{program}, args...), env
 	if g.model.dummy {
 		info.Seed = dummySeed
 	}
 	srv, err := launch.Start(ctx, launch.Command{
-		Path: program, Args: args, Log: g.logFile(),
+		Path: program, Args: args, Env: env, Log: g.logFile(),
 		URL: "http://127.0.0.1:" + strconv.Itoa(port), Ready: g.target.Ready,
 		StartTimeout: g.s.opt.startTimeout,
 	})
@@ -170,6 +185,31 @@ func (g *group) startProcess(ctx context.Context, info *results.Server) (launch.
 		return nil, err // not a Server that holds a nil
 	}
 	return srv, nil
+}
+
+// configure says what the server is to serve, and with which variables.
+func (g *group) configure(ctx context.Context, program string, port int) (target.Config, []string, error) {
+	o := g.s.opt
+	c := target.Config{
+		Model: g.model.path, Served: g.model.Name, Dtype: g.dtype(), Dummy: g.model.dummy, Seed: dummySeed, Port: port,
+		MaxModelLen: o.maxModelLen, MaxNumSeqs: o.maxNumSeqs, PrefixCaching: o.prefixCaching,
+		IgnoreEOS: slices.ContainsFunc(o.tasks, o.ignoresEOS),
+		Dir:       filepath.Join(g.s.run.Dir(), "servers"), Extra: strings.Fields(o.serveArgs),
+	}
+	if g.target.Prepare != nil {
+		if err := g.target.Prepare(&c); err != nil {
+			return c, nil, err
+		}
+	}
+	g.served = c.Served
+	if g.target.Served != nil {
+		g.served = g.target.Served(c)
+	}
+	if g.target.Env == nil {
+		return c, nil, nil
+	}
+	env, err := g.target.Env(ctx, program, c)
+	return c, env, err
 }
 
 // dummySeed is the seed of dummy weights.

@@ -46,7 +46,7 @@ func (s *suite) measure(ctx context.Context, g *group, c results.Case, repeat in
 	if p.srv, err = g.ready(ctx); err != nil {
 		return nil, err
 	}
-	if p.set, err = g.load(ctx, datasets.Task(c.Task)); err != nil {
+	if p.set, err = g.load(ctx, c, repeat); err != nil {
 		return nil, err
 	}
 	p.client, err = client.New(client.Options{
@@ -69,7 +69,7 @@ func (s *suite) measure(ctx context.Context, g *group, c results.Case, repeat in
 		return nil, err
 	}
 	p.recount(ctx, reqs)
-	p.explain(s, len(reqs))
+	p.explain(s, reqs)
 	sum, err := s.finish(reqs, results.Options{
 		Start: results.FromSent, Began: began, Dummy: g.model.dummy, Usage: usage, Notes: p.notes,
 	})
@@ -207,7 +207,8 @@ func (p *pass) calls(prompts []datasets.Prompt) ([]client.Call, error) {
 	calls := make([]client.Call, len(prompts))
 	for i, prompt := range prompts {
 		body, err := p.g.target.Body(target.Request{
-			Prompt: prompt, API: p.set.api, Mode: mode, Served: p.g.served, IgnoreEOS: p.g.s.opt.ignoreEOS,
+			Prompt: prompt, API: p.set.api, Mode: mode, Served: p.g.served, SharedPrefix: p.set.prefix,
+			IgnoreEOS: p.g.target.IgnoreEOS != "" && p.g.s.opt.ignoresEOS(datasets.Task(p.c.Task)),
 		})
 		if err != nil {
 			return nil, err
@@ -238,17 +239,55 @@ func (p *pass) recount(ctx context.Context, reqs []results.Request) {
 }
 
 // explain notes what a reader of the row should know.
-func (p *pass) explain(s *suite, n int) {
+func (p *pass) explain(s *suite, reqs []results.Request) {
 	note := func(format string, args ...any) { p.notes = append(p.notes, fmt.Sprintf(format, args...)) }
-	if have := len(p.set.prompts); n > have {
-		note("%d requests of %d prompts: they repeat", n, have)
+	t := p.g.target
+	if have := len(p.set.prompts); len(reqs) > have {
+		note("%d requests of %d prompts: they repeat", len(reqs), have)
 	}
-	if p.srv.PID() == 0 {
+	_, fixed := datasets.Task(p.c.Task).Fixed()
+	switch {
+	case p.srv.PID() == 0:
 		note("a server that runs elsewhere: its caches were not reset, its weights are not known")
-	} else if p.g.target.PrefixCache {
+	case !s.opt.prefixCaching || !t.PrefixCache:
+	case p.set.prefix:
+		note("the prefix cache had the shared prefix, from the warm-up")
+	case !fixed:
 		note("the prefix cache was not reset: cases with the same prompts are not cold")
 	}
-	if s.opt.ignoreEOS && !p.g.target.IgnoreEOS {
-		note("the framework cannot ignore the end of sequence")
+	if t.Serial && p.c.Parallel > 1 {
+		note("the framework computes one request after the other")
 	}
+	if !s.opt.ignoresEOS(datasets.Task(p.c.Task)) {
+		return
+	}
+	if t.IgnoreEOS == "" {
+		note("the framework cannot ignore the end of sequence")
+	} else {
+		note("the end of sequence is %s", t.IgnoreEOS)
+	}
+	if short := lengths(reqs); short != "" {
+		note("%s", short)
+	}
+}
+
+// lengths returns what is wrong with the lengths of completed answers that were
+// to run to max_tokens, if anything.
+func lengths(reqs []results.Request) string {
+	others, least, most := 0, 0, 0
+	for i := range reqs {
+		r := &reqs[i]
+		n := cmp.Or(r.OutputTokens, max(0, r.RecountedTokens))
+		if r.Error != "" || n == r.MaxTokens {
+			continue
+		}
+		if others++; others == 1 {
+			least = n
+		}
+		least, most = min(least, n), max(most, n)
+	}
+	if others == 0 {
+		return ""
+	}
+	return fmt.Sprintf("OTHER LENGTHS: %d of %d answers have %d to %d tokens, not those asked for", others, len(reqs), least, most)
 }

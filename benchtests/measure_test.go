@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,10 +138,51 @@ func TestPromptsRepeat(t *testing.T) {
 	assert.Equal(t, ids[:5], ids[5:10], "in the fixed order, again from the first")
 	assert.Equal(t, ids[:2], ids[10:])
 	assert.NotEqual(t, ids[0], ids[1])
-	warm, err := g.load(t.Context(), "code")
+	warm, err := g.load(t.Context(), c, 0)
 	require.NoError(t, err)
 	for _, p := range warm.warm {
 		assert.NotContains(t, ids, p.ID, "warm-up prompts are not measured")
+	}
+}
+
+// TestFixed measures prompts of set lengths: other ones in every pass and case,
+// the same in every run, answers of another length told.
+func TestFixed(t *testing.T) {
+	tokenizertest.Use(t, tokenizertest.Good)
+	srv := httptest.NewServer(newFake(good))
+	defer srv.Close()
+	flags := []string{"-task", "fixed,fixed-prefix40-in21-out12", "-input-len", "21", "-output-len", "13", "-mode", "stream", "-concurrency", "2"}
+	s, g := openSuite(t, srv.URL, flags...)
+	again, gAgain := openSuite(t, srv.URL, flags...)
+	for _, g := range []*group{g, gAgain} {
+		require.NoError(t, g.startTokenizer(t.Context()))
+	}
+	seen := map[string]bool{}
+	for _, c := range s.opt.cases("custom", "gpt2") {
+		for repeat := range 2 {
+			set, err := g.load(t.Context(), c, repeat)
+			require.NoError(t, err)
+			same, err := gAgain.load(t.Context(), again.opt.cases("custom", "gpt2")[0], repeat)
+			require.NoError(t, err)
+			fixed, _ := datasets.Task(c.Task).Fixed()
+			assert.Equal(t, fixed.Prefix == 0, set.prompts[0] == same.prompts[0])
+			for _, p := range slices.Concat(set.prompts, set.warm) {
+				require.False(t, seen[p.Text], "sent before")
+				seen[p.Text] = true
+			}
+			assert.Len(t, set.warm, minWarm)
+
+			sum, err := s.measure(t.Context(), g, c, repeat, times(4))
+			require.NoError(t, err)
+			assert.Zero(t, sum.Failed, sum.First)
+			notes := strings.Join(sum.Notes, "\n")
+			assert.Contains(t, notes, "the end of sequence is ignored, by ignore_eos")
+			if fixed.Output == fakeTokens {
+				assert.NotContains(t, notes, "OTHER LENGTHS")
+			} else {
+				assert.Contains(t, notes, "OTHER LENGTHS: 4 of 4 answers have 12 to 12 tokens")
+			}
+		}
 	}
 }
 

@@ -28,6 +28,12 @@ const (
 	loadDummy = "dummy"
 )
 
+// fixedTask is the name that -input-len and its fellows stand behind.
+const fixedTask = "fixed"
+
+// minNumSeqs is the least that -max-num-seqs is when it is not given.
+const minNumSeqs = 16
+
 // maxParallel is far above what a closed loop of one client process can keep in flight.
 const maxParallel = 4096
 
@@ -36,8 +42,10 @@ type flagValues struct {
 	framework, model, task, mode, parallel, concurrency string
 	host, servedName, csv, results, prompts             string
 	serveBin, serveArgs, dtype, loadFormat              string
-	repeat, numPrompts                                  int
-	throughputOnly, ignoreEOS, resume                   bool
+	repeat, numPrompts, maxModelLen, maxNumSeqs         int
+	fixed                                               datasets.Fixed
+	seed                                                uint64
+	throughputOnly, ignoreEOS, resume, prefixCaching    bool
 	requestTimeout, startTimeout                        time.Duration
 }
 
@@ -46,7 +54,11 @@ func register(fs *flag.FlagSet) *flagValues {
 	v := &flagValues{}
 	fs.StringVar(&v.framework, "framework", "custom", "frameworks to measure, separated by commas")
 	fs.StringVar(&v.model, "model", "", "models to measure; name=PATH takes a local folder or .gguf file (default: gpt2 if it can be had, else what can)")
-	fs.StringVar(&v.task, "task", "", "tasks (default: all)")
+	fs.StringVar(&v.task, "task", "", "tasks (default: all that have a dataset); fixed has prompts and answers of set lengths, "+
+		"as -input-len, -output-len and -prefix-len say, or by name: fixed-in21-out64, fixed-prefix400-in21-out64")
+	fs.IntVar(&v.fixed.Input, "input-len", 512, "tokens of a prompt of task fixed, without the shared prefix")
+	fs.IntVar(&v.fixed.Output, "output-len", 128, "tokens of an answer of task fixed")
+	fs.IntVar(&v.fixed.Prefix, "prefix-len", 0, "tokens that all prompts of task fixed begin with")
 	fs.StringVar(&v.mode, "mode", "", "modes (default: all)")
 	fs.StringVar(&v.parallel, "parallel", "1,4", "requests in flight; go test itself takes this flag and wants one number, a list goes behind -args or to -concurrency")
 	fs.StringVar(&v.concurrency, "concurrency", "", "the same as -parallel, and a list may stand anywhere")
@@ -59,6 +71,10 @@ func register(fs *flag.FlagSet) *flagValues {
 	fs.BoolVar(&v.resume, "resume", true, "go on with the last run if it was cut short and nothing has changed")
 	fs.StringVar(&v.prompts, "prompts", promptsAuthored, "authored (testdata/prompts), hub (the datasets), or a folder with prepared files or the datasets' files")
 	fs.IntVar(&v.numPrompts, "num-prompts", 0, "prompts to draw for a task (default: 100; all of the authored ones)")
+	fs.Uint64Var(&v.seed, "seed", datasets.DefaultSeed, "of the draw of prompts")
+	fs.IntVar(&v.maxModelLen, "max-model-len", 1024, "most tokens of prompt and output together that servers are made ready for")
+	fs.IntVar(&v.maxNumSeqs, "max-num-seqs", 0, "most requests that a server computes at once (default: as many as will be in flight, at least 16)")
+	fs.BoolVar(&v.prefixCaching, "enable-prefix-caching", false, "let servers keep what prompts begin with; then only prompts of fixed tasks are cold in every pass")
 	fs.StringVar(&v.serveBin, "serve-bin", "", "the custom server's program (default: it is built)")
 	fs.StringVar(&v.serveArgs, "serve-args", "", "arguments for the server, separated by spaces")
 	fs.StringVar(&v.dtype, "dtype", "", "of weights and KV cache (default: the framework's first)")
@@ -108,13 +124,17 @@ func (v *flagValues) check(fs *flag.FlagSet) (*options, error) {
 	note("framework", err)
 	o.models, err = list(v.model, nil, o.parseModel)
 	note("model", err)
-	o.tasks, err = list(v.task, datasets.Tasks(), datasets.ParseTask)
+	o.tasks, err = list(v.task, datasets.Tasks(), v.parseTask)
 	note("task", err)
+	note("task", o.checkFixed())
 	o.modes, err = list(v.mode, datasets.Modes(), datasets.ParseMode)
 	note("mode", err)
 	o.parallels, err = list(v.parallelList(set), nil, parseParallel)
 	note("parallel", err)
-	for name, n := range map[string]int{"repeat": v.repeat, "num-prompts": v.numPrompts} {
+	if o.maxNumSeqs == 0 && len(o.parallels) > 0 {
+		o.maxNumSeqs = max(minNumSeqs, slices.Max(o.parallels))
+	}
+	for name, n := range map[string]int{"repeat": v.repeat, "num-prompts": v.numPrompts, "max-model-len": v.maxModelLen, "max-num-seqs": v.maxNumSeqs} {
 		if _, given := set[name]; given && n < 1 {
 			note(name, fmt.Errorf("%d: it must be 1 or more", n))
 		}
@@ -200,6 +220,40 @@ func list[T any](text string, all []T, parse func(string) (T, error)) ([]T, erro
 		out = append(out, v)
 	}
 	return out, nil
+}
+
+func (v *flagValues) parseTask(name string) (datasets.Task, error) {
+	if name == fixedTask {
+		return v.fixed.Task(), v.fixed.Check()
+	}
+	return datasets.ParseTask(name)
+}
+
+// checkFixed refuses lengths that servers are not made ready for, and tasks
+// that cannot share a server: some frameworks ignore the end of sequence from
+// their start on, or never.
+func (o *options) checkFixed() error {
+	n := 0
+	for _, t := range o.tasks {
+		f, ok := t.Fixed()
+		if !ok {
+			continue
+		}
+		n++
+		if total := f.Prefix + f.Input + f.Output; total > o.maxModelLen {
+			return fmt.Errorf("%s has %d tokens, more than -max-model-len %d", t, total, o.maxModelLen)
+		}
+	}
+	if 0 < n && n < len(o.tasks) && !o.ignoreEOS {
+		return errors.New("answers of fixed tasks run on behind the end of sequence, those of the others do not: run them apart, or give -ignore-eos")
+	}
+	return nil
+}
+
+// ignoresEOS reports whether the answers of a task are to run to max_tokens.
+func (o *options) ignoresEOS(task datasets.Task) bool {
+	_, fixed := task.Fixed()
+	return fixed || o.ignoreEOS
 }
 
 func (o *options) parseModel(text string) (modelChoice, error) {

@@ -29,6 +29,12 @@ func TestOptions(t *testing.T) {
 	assert.Equal(t, []int{2}, o.parallels)
 	assert.Equal(t, filepath.Join(o.root, "out.csv"), o.csv, "a path begins where the user is, not in the package")
 
+	assert.Equal(t, 16, o.maxNumSeqs)
+	o, err = parse("-task", "fixed,fixed-in405-out64", "-input-len", "21", "-prefix-len", "400", "-output-len", "64", "-concurrency", "1,32")
+	require.NoError(t, err)
+	assert.Equal(t, []datasets.Task{"fixed-prefix400-in21-out64", "fixed-in405-out64"}, o.tasks)
+	assert.Equal(t, 32, o.maxNumSeqs)
+
 	check := func(want []int, args ...string) {
 		t.Helper()
 		o, err := parse(args...)
@@ -69,6 +75,11 @@ func TestOptionsRefused(t *testing.T) {
 	check("-serve-args and -serve-bin mean nothing", "-host", "http://localhost:8000", "-model", "gpt2", "-serve-args", "-x")
 	check("-prompts: neither authored, hub nor a folder", "-prompts", "/nowhere")
 	check("is a file", "-prompts", file)
+	check("-task: prompts of 1 tokens", "-task", "fixed", "-input-len", "1")
+	check(`-task: unknown task "fixed-in1-out1"`, "-task", "fixed-in1-out1")
+	check("-task: fixed-in1000-out64 has 1064 tokens, more than -max-model-len 1024", "-task", "fixed-in1000-out64")
+	check("-task: answers of fixed tasks run on", "-task", "chat,fixed")
+	check("-max-num-seqs: 0", "-max-num-seqs", "0")
 	check("-cpu: one value at most", "-test.cpu", "1,2")
 
 	_, err := parse("-task", "math", "-mode", "batch")

@@ -7,15 +7,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"servebench/datasets"
 	"servebench/datasets/hub"
 	"servebench/results"
 )
 
-// taskPrompts are a task's prompts for a model.
+// taskPrompts are the prompts of a pass for a model.
 type taskPrompts struct {
 	api     datasets.API
+	prefix  bool              // they begin alike, and so do the warm-up prompts
 	prompts []datasets.Prompt // measured, in the order of the draw
 	warm    []datasets.Prompt // in no measured set
 	files   []results.File    // what they were made of, for environment.json
@@ -26,6 +28,50 @@ type promptSource struct {
 	opt   *options
 	model datasets.Model
 	tok   datasets.Tokenizer
+}
+
+// warmTokens is how long an answer to a warm-up prompt of a fixed task is:
+// enough to have every size of step run once.
+const warmTokens = 16
+
+// fixed draws the prompts of a pass over a fixed task. Every pass has others,
+// and so have the same lengths in another mode or with more in flight: a server
+// that keeps what it has seen meets nothing of it again.
+func (p *promptSource) fixed(ctx context.Context, f datasets.Fixed, c results.Case, repeat int) (*taskPrompts, error) {
+	src, err := p.rows(ctx, datasets.DatasetFor(datasets.Summarization))
+	if err != nil {
+		return nil, fmt.Errorf("texts of task %s: %w", f.Task(), err)
+	}
+	key := fmt.Sprintf("%s, %d in flight, pass %d", c.Mode, c.Parallel, repeat)
+	n, warm := p.opt.numPrompts, max(minWarm, c.Parallel)
+	if n == 0 {
+		n = max(datasets.DefaultN, wavesDrawn*c.Parallel)
+	}
+	set, err := datasets.DrawFixed(ctx, src, p.model, p.tok, f, datasets.FixedOptions{Seed: p.opt.seed, Key: key, N: n + warm})
+	if err != nil {
+		return nil, err
+	}
+	t := &taskPrompts{api: p.model.API(f.Task()), prefix: f.Prefix > 0, prompts: set.Prompts[:n], warm: slices.Clone(set.Prompts[n:])}
+	for i := range t.warm {
+		t.warm[i].MaxTokens = min(t.warm[i].MaxTokens, warmTokens)
+	}
+	t.files = files(set, fmt.Sprintf("%s, %s", f.Task(), key))
+	return t, nil
+}
+
+// wavesDrawn is how often each stream can send a fixed prompt before they
+// repeat, unless -num-prompts says otherwise.
+const wavesDrawn = 16
+
+// files are what a set was made of.
+func files(set *datasets.Set, what string) []results.File {
+	var out []results.File
+	for _, src := range set.Header.Sources {
+		out = append(out, results.File{Name: set.Header.Dataset + "/" + src.Name, SHA256: src.SHA256})
+	}
+	return append(out, results.File{
+		Name: fmt.Sprintf("%s, %d prompts for %s", what, len(set.Prompts), set.Header.Model), SHA256: set.Header.PromptsSHA256,
+	})
 }
 
 // load makes a task's prompts.
@@ -42,14 +88,7 @@ func (p *promptSource) load(ctx context.Context, task datasets.Task) (*taskPromp
 	if err != nil {
 		return nil, fmt.Errorf("task %s for %s: %w", task, p.model.Name, err)
 	}
-	t := &taskPrompts{api: api, prompts: set.Prompts, warm: warm.Prompts}
-	for _, src := range set.Header.Sources {
-		t.files = append(t.files, results.File{Name: set.Header.Dataset + "/" + src.Name, SHA256: src.SHA256})
-	}
-	t.files = append(t.files, results.File{
-		Name: fmt.Sprintf("%s, %d prompts for %s", set.Header.Dataset, len(set.Prompts), p.model.Name), SHA256: set.Header.PromptsSHA256,
-	})
-	return t, nil
+	return &taskPrompts{api: api, prompts: set.Prompts, warm: warm.Prompts, files: files(set, set.Header.Dataset)}, nil
 }
 
 // prepared loads a file that datasets/cmd/prepare wrote; fs.ErrNotExist if the
@@ -75,36 +114,39 @@ func (p *promptSource) prepared(task datasets.Task, api datasets.API) (*datasets
 
 // prepare draws prompts from a dataset's rows.
 func (p *promptSource) prepare(ctx context.Context, task datasets.Task) (*datasets.Set, error) {
-	data := datasets.DatasetFor(task)
 	n := p.opt.numPrompts
-	var src *datasets.Source
-	var err error
-	switch p.opt.prompts {
-	case promptsHub:
-		var c *hub.Client
-		if c, err = hub.FromEnv(); err == nil {
-			src, err = data.Download(ctx, c, "")
-		}
-	case promptsAuthored:
-		if n == 0 {
-			n = datasets.All
-		}
-		src, err = data.Open(filepath.Join(p.opt.root, "testdata", "prompts", data.Name+".jsonl"))
-	default:
-		var files []string
-		if files, err = rowFiles(p.opt.prompts, data.Name); err == nil {
-			src, err = data.Open(files...)
-		}
+	if n == 0 && p.opt.prompts == promptsAuthored {
+		n = datasets.All
 	}
+	src, err := p.rows(ctx, datasets.DatasetFor(task))
 	if err != nil {
 		return nil, err
 	}
-	set, err := datasets.Prepare(ctx, src, p.model, p.tok, datasets.Options{Seed: datasets.DefaultSeed, N: n})
+	set, err := datasets.Prepare(ctx, src, p.model, p.tok, datasets.Options{Seed: p.opt.seed, N: n})
 	var few *datasets.TooFewError
 	if errors.As(err, &few) {
 		err = fmt.Errorf("%w (here that is -num-prompts)", err)
 	}
 	return set, err
+}
+
+// rows finds a dataset's rows.
+func (p *promptSource) rows(ctx context.Context, data datasets.Dataset) (*datasets.Source, error) {
+	switch p.opt.prompts {
+	case promptsHub:
+		c, err := hub.FromEnv()
+		if err != nil {
+			return nil, err
+		}
+		return data.Download(ctx, c, "")
+	case promptsAuthored:
+		return data.Open(filepath.Join(p.opt.root, "testdata", "prompts", data.Name+".jsonl"))
+	}
+	files, err := rowFiles(p.opt.prompts, data.Name)
+	if err != nil {
+		return nil, err
+	}
+	return data.Open(files...)
 }
 
 // rowFiles finds a dataset's files in a folder: NAME.jsonl, NAME.jsonl.gz,

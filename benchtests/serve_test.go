@@ -152,7 +152,7 @@ func serveCase(b *testing.B, s *suite, g *group, c results.Case) {
 	var sum *results.Summary
 	if err == nil {
 		began := time.Now()
-		sum, err = s.measure(ctx, g, c, repeat, source(b))
+		sum, err = s.measure(ctx, g, c, repeat, source(b, c.Parallel))
 		s.clock.took(time.Since(began))
 	}
 	if sum == nil {
@@ -173,8 +173,10 @@ func serveCase(b *testing.B, s *suite, g *group, c results.Case) {
 // source returns what decides whether there is another iteration: b.Loop for
 // -benchtime 100x. For -benchtime 30s it is the clock: b.Loop guesses the number
 // of iterations from how long those before it took, but several requests are in
-// flight here, and the first ones are handed out at once.
-func source(b *testing.B) func() bool {
+// flight here, and the first ones are handed out at once. The number is then a
+// multiple of those in flight: streams of one length end together, and a last
+// few of them alone would be measured at another load than the case's.
+func source(b *testing.B, parallel int) func() bool {
 	limit, err := time.ParseDuration(flag.Lookup("test.benchtime").Value.String())
 	if err != nil {
 		return b.Loop
@@ -185,7 +187,7 @@ func source(b *testing.B) func() bool {
 		if n == 0 {
 			b.ResetTimer()
 			began = time.Now()
-		} else if time.Since(began) >= limit {
+		} else if n%parallel == 0 && time.Since(began) >= limit {
 			//lint:ignore SA3001 this is the number of iterations; testing asks for no more when the time has passed
 			b.N = n
 			return false

@@ -43,6 +43,7 @@ type Server struct {
 	Model     string   `json:"model"` // as in Case.Model
 	Version   string   `json:"version,omitempty"`
 	Command   []string `json:"command,omitempty"`       // with all flags; secrets are struck out
+	Env       []string `json:"env,omitempty"`           // variables set for it alone; likewise
 	Binary    string   `json:"binary_sha256,omitempty"` // of the executable, where it is a file of ours
 	URL       string   `json:"url,omitempty"`           // of a server that the suite did not start
 	Path      string   `json:"model_path,omitempty"`
@@ -163,6 +164,7 @@ func (s *Server) differences(other *Server) []string {
 	var d diff
 	d.add("version", s.Version, other.Version)
 	d.add("command", strings.Join(withoutPort(s.Command), " "), strings.Join(withoutPort(redactArgs(other.Command)), " "))
+	d.add("variables", strings.Join(s.Env, " "), strings.Join(redactArgs(other.Env), " "))
 	d.add("executable", s.Binary, other.Binary)
 	d.add("URL", s.URL, redactText(other.URL))
 	d.add("model", s.Path, other.Path)
@@ -175,14 +177,14 @@ func (s *Server) differences(other *Server) []string {
 	return d
 }
 
-// withoutPort drops the port, which is another free one at every start.
+// withoutPort drops the ports, which are other free ones at every start.
 func withoutPort(args []string) []string {
 	var kept []string
 	for i := 0; i < len(args); i++ {
 		switch name := strings.TrimLeft(args[i], "-"); {
 		case name == args[i]:
 			kept = append(kept, args[i])
-		case name == "port":
+		case name == "port" || strings.HasSuffix(name, "-port"):
 			i++ // its value
 		case !strings.HasPrefix(name, "port="):
 			kept = append(kept, args[i])

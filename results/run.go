@@ -368,7 +368,7 @@ func (r *Run) copyCSV() error {
 // server is not the one that the earlier cases were measured on: a new run has
 // to be created then.
 func (r *Run) AddServer(s Server) error {
-	s.Command, s.URL = redactArgs(s.Command), redactText(s.URL)
+	s.Command, s.Env, s.URL = redactArgs(s.Command), redactArgs(s.Env), redactText(s.URL)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range r.env.Servers {

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"servebench/datasets"
 )
@@ -21,13 +20,16 @@ var custom = Target{
 	Name:  "custom",
 	Ready: "/health",
 	Capabilities: Capabilities{
-		IgnoreEOS:    true,
+		IgnoreEOS:    byField,
 		MinTokens:    true,
 		Seed:         true,
 		StreamUsage:  true,
 		TokenPrompts: true,
 		Chat:         true,
 		DummyWeights: true,
+		Folders:      true,
+		GGUF:         true,
+		PrefixCache:  true,
 		Dtypes:       []string{"bfloat16", "float32"},
 	},
 	Program: func(ctx context.Context, given string) (string, error) {
@@ -47,20 +49,25 @@ var custom = Target{
 		}
 		return filepath.Abs(path)
 	},
-	Version: func(ctx context.Context, program string) (string, error) {
-		out, err := exec.CommandContext(ctx, program, "--version").Output()
-		if err != nil {
-			return "", fmt.Errorf("%s --version: %w", program, err)
-		}
-		first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-		return first, nil
-	},
+	Version: func(ctx context.Context, program string) (string, error) { return firstLine(ctx, program, "--version") },
 	Args: func(c Config) []string {
-		args := []string{"--model", c.Model, "--served-model-name", c.Served,
-			"--host", "127.0.0.1", "--port", strconv.Itoa(c.Port), "--dtype", c.Dtype}
-		if c.Dummy {
-			args = append(args, "--load-format", "dummy", "--seed", strconv.FormatUint(c.Seed, 10))
-		}
+		args := append([]string{"--model", c.Model}, vllmFlags(c)...)
 		return append(args, c.Extra...)
 	},
+	Payload: openAI,
+}
+
+// vllmFlags are the flags that vLLM and the custom server have in common. A
+// model's generation_config.json is left alone: what a request does not say is
+// then off in every framework.
+func vllmFlags(c Config) []string {
+	args := []string{"--served-model-name", c.Served, "--host", "127.0.0.1", "--port", strconv.Itoa(c.Port), "--dtype", c.Dtype,
+		"--max-model-len", strconv.Itoa(c.MaxModelLen), "--max-num-seqs", strconv.Itoa(c.MaxNumSeqs), "--generation-config", "vllm"}
+	if !c.PrefixCaching {
+		args = append(args, "--no-enable-prefix-caching")
+	}
+	if c.Dummy {
+		args = append(args, "--load-format", "dummy", "--seed", strconv.FormatUint(c.Seed, 10))
+	}
+	return args
 }

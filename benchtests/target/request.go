@@ -16,6 +16,10 @@ type Request struct {
 	Served string // the server's name of the model
 	// IgnoreEOS lets every answer run to max_tokens, where the target can.
 	IgnoreEOS bool
+	// SharedPrefix says that other prompts begin alike and a cache of what they
+	// begin with may help. A framework whose cache can be turned off by request
+	// has it off otherwise.
+	SharedPrefix bool
 }
 
 // Route returns the path that requests of an API are posted to.
@@ -26,36 +30,30 @@ func (t *Target) Route(api datasets.API) string {
 	return "/v1/completions"
 }
 
-// body is a request with the fields that only some targets take.
+// body is a request of OpenAI's API with the field that servers have added for
+// benchmarks. min_tokens is left out: it says nothing more, and costs vLLM a
+// pass over the logits in every step.
 type body struct {
 	datasets.Request
 	IgnoreEOS bool `json:"ignore_eos,omitempty"`
 }
+
+// request is the part of a request that all targets have in common.
+func (r Request) request() datasets.Request { return r.Prompt.Request(r.Mode, r.Served, r.API) }
+
+// openAI is the Payload of a server that takes ignore_eos.
+func openAI(r Request) any { return body{Request: r.request(), IgnoreEOS: r.IgnoreEOS} }
 
 // Body returns the request's JSON.
 func (t *Target) Body(r Request) ([]byte, error) {
 	if r.API == datasets.ChatAPI && !t.Chat {
 		return nil, fmt.Errorf("%s has no chat route", t.Name)
 	}
-	b := body{Request: r.Prompt.Request(r.Mode, r.Served, r.API), IgnoreEOS: r.IgnoreEOS && t.IgnoreEOS}
-	if !t.StreamUsage {
-		b.StreamOptions = nil
-	}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(b); err != nil {
+	if err := enc.Encode(t.Payload(r)); err != nil {
 		return nil, fmt.Errorf("body of prompt %s: %w", r.Prompt.ID, err)
 	}
-	text := bytes.TrimSuffix(out.Bytes(), []byte("\n"))
-	if len(t.Fields) == 0 {
-		return text, nil
-	}
-	more, err := json.Marshal(t.Fields)
-	if err != nil {
-		return nil, fmt.Errorf("fields of %s: %w", t.Name, err)
-	}
-	// Two objects become one: {"a":1} and {"b":2} are {"a":1,"b":2}.
-	text[len(text)-1] = ','
-	return append(text, more[1:]...), nil
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
 }

@@ -3,37 +3,54 @@ package target
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 )
 
 // Config is what a server is to serve, in no framework's words.
 type Config struct {
-	Model  string   // folder, .gguf file or hub id
-	Served string   // the name that requests ask for
-	Dtype  string   // of weights and KV cache; one of Capabilities.Dtypes
-	Dummy  bool     // random weights in the model's shapes
-	Seed   uint64   // of dummy weights
-	Port   int      // on the loopback interface
-	Extra  []string // arguments passed on as they are, last
+	Model  string // folder, .gguf file or hub id; Prepare may put another in its place
+	Served string // the name that requests ask for
+	Dtype  string // of weights and KV cache; one of Capabilities.Dtypes
+	Dummy  bool   // random weights in the model's shapes
+	Seed   uint64 // of dummy weights
+	Port   int    // on the loopback interface
+	// MaxModelLen is the most tokens of prompt and output together.
+	MaxModelLen int
+	// MaxNumSeqs is the most requests that are computed at once; others wait.
+	MaxNumSeqs int
+	// PrefixCaching lets what a prompt begins with be kept from the prompts
+	// before it. False turns it off, where the framework has it.
+	PrefixCaching bool
+	// IgnoreEOS lets every answer run to max_tokens, for a framework that can
+	// only be told so at its start.
+	IgnoreEOS bool
+	Dir       string   // folder for files that the server needs; Prepare makes it
+	Extra     []string // arguments passed on as they are, last
 }
 
 // Capabilities are the ways in which frameworks differ, as far as a measurement
 // depends on them.
 type Capabilities struct {
-	IgnoreEOS    bool     // ignore_eos lets an answer run to max_tokens
+	// IgnoreEOS says how an answer is made to run to max_tokens, as a clause
+	// behind "the end of sequence is"; "" if it cannot be.
+	IgnoreEOS    string
 	MinTokens    bool     // min_tokens is kept
-	Seed         bool     // the same seed gives the same text
+	Seed         bool     // the same seed gives the same text, whatever else is in flight
 	StreamUsage  bool     // stream_options.include_usage gives counts at a stream's end
 	TokenPrompts bool     // a completion's prompt may be token ids
 	Chat         bool     // /v1/chat/completions, with the model's template
 	DummyWeights bool     // Config.Dummy
 	Dtypes       []string // the first is the default
+	Folders      bool     // a local model may be a folder of safetensors
+	GGUF         bool     // a local model may be a .gguf file
 	// NoKeepAlive is true when the server closes connections that its headers
 	// say it keeps, so that each request needs one of its own.
 	NoKeepAlive bool
-	// PrefixCache is true when a prompt's beginning that was seen before is not
-	// computed again. Cases that send the same prompts are then not cold.
+	// PrefixCache is true when Config.PrefixCaching does something.
 	PrefixCache bool
+	// Serial is true when requests run one after the other, whatever is in flight.
+	Serial bool
 }
 
 // Target is a framework.
@@ -41,20 +58,42 @@ type Target struct {
 	Name  string // in case names
 	Ready string // route that answers 2xx once requests can be served
 	Capabilities
-	// Fields are put into every request: what the framework would otherwise set
-	// to a default of its own.
-	Fields map[string]any
 
 	// Program returns the path of what is run. given is the user's choice, "" for none.
 	Program func(ctx context.Context, given string) (string, error)
 	// Version returns the program's own name of its version.
 	Version func(ctx context.Context, program string) (string, error)
+	// Prepare makes what the server needs besides the model and writes into the
+	// config where it is; nil for nothing.
+	Prepare func(*Config) error
 	// Args returns the command line behind the program's name.
 	Args func(Config) []string
+	// Env returns the variables that the program is started with, "KEY=value",
+	// besides the suite's own; nil for none.
+	Env func(ctx context.Context, program string, c Config) ([]string, error)
+	// Served returns the name that requests have to ask for; nil: Config.Served.
+	Served func(Config) string
+	// Payload returns what is sent for a request, to be written as JSON.
+	Payload func(Request) any
+}
+
+// CheckModel returns why the target cannot serve a local model of that path, if
+// it cannot. What is no local path is a hub id.
+func (t *Target) CheckModel(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil
+	case info.IsDir() && !t.Folders:
+		return fmt.Errorf("%s takes .gguf files, and %s is a folder", t.Name, path)
+	case !info.IsDir() && !t.GGUF:
+		return fmt.Errorf("%s takes folders of safetensors, and %s is a file", t.Name, path)
+	}
+	return nil
 }
 
 // All returns the known targets in order.
-func All() []*Target { return []*Target{&custom, &llamacpp} }
+func All() []*Target { return []*Target{&custom, &vllm, &tgi, &transformers, &llamacpp} }
 
 // Names returns their names.
 func Names() []string {

@@ -7,6 +7,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -27,68 +30,207 @@ func TestByName(t *testing.T) {
 	assert.ErrorContains(t, err, "choose from custom")
 }
 
-func TestCustomArgs(t *testing.T) {
-	c := Config{Model: "/models/gpt2", Served: "gpt2", Dtype: "float32", Port: 8123}
-	assert.Equal(t, []string{"--model", "/models/gpt2", "--served-model-name", "gpt2", "--host", "127.0.0.1",
-		"--port", "8123", "--dtype", "float32"}, custom.Args(c))
-	c.Dummy, c.Seed, c.Extra = true, 7, []string{"--threads", "1"}
-	assert.Subset(t, custom.Args(c), []string{"--load-format", "dummy", "--seed", "7"})
-	assert.Equal(t, []string{"--threads", "1"}, custom.Args(c)[len(custom.Args(c))-2:], "the user's come last")
+// conf is a server to start; tests change what they are about.
+func conf() Config {
+	return Config{Model: "/models/gpt2", Served: "gpt2", Dtype: "bfloat16", Port: 8123, MaxModelLen: 1024, MaxNumSeqs: 16,
+		Extra: []string{"--more", "1"}}
 }
 
-func TestCustomProgram(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "serve")
-	require.NoError(t, os.WriteFile(program, []byte("#!/bin/sh\necho version 1.2\necho more\n"), 0o755))
+func TestArgs(t *testing.T) {
+	check := func(target Target, c Config, want string) {
+		t.Helper()
+		assert.Equal(t, strings.Fields(want), target.Args(c))
+	}
+	common := "--served-model-name gpt2 --host 127.0.0.1 --port 8123 --dtype bfloat16 --max-model-len 1024 --max-num-seqs 16 --generation-config vllm"
+	cold, warm, dummy := conf(), conf(), conf()
+	warm.PrefixCaching, dummy.PrefixCaching = true, true
+	dummy.Dummy, dummy.Seed = true, 7
+	check(custom, cold, "--model /models/gpt2 "+common+" --no-enable-prefix-caching --more 1")
+	check(custom, warm, "--model /models/gpt2 "+common+" --more 1")
+	check(vllm, cold, "serve /models/gpt2 "+common+" --no-enable-prefix-caching --more 1")
+	check(vllm, dummy, "serve /models/gpt2 "+common+" --load-format dummy --seed 7 --more 1")
+
+	threads := strconv.Itoa(runtime.NumCPU())
+	slots := "--alias gpt2 --host 127.0.0.1 --port 8123 -t " + threads + " -np 16 -c 16384 --no-webui"
+	check(llamacpp, cold, "-m /models/gpt2 "+slots+" --no-cache-prompt --more 1")
+	check(llamacpp, warm, "-m /models/gpt2 "+slots+" --more 1")
+	check(transformers, cold, "serve /models/gpt2 --host 127.0.0.1 --port 8123 --device cpu --dtype bfloat16 --more 1")
+	check(tgi, cold, "--model-id /models/gpt2 --dtype bfloat16 --hostname 127.0.0.1 --port 8123 --prometheus-port 9123 --shard-uds-path "+socket("")+
+		" --cuda-graphs 0 --num-shard 1 --max-input-tokens 1023 --max-total-tokens 1024 --max-batch-prefill-tokens 2048"+
+		" --max-batch-total-tokens 16384 --max-concurrent-requests 128 --usage-stats off --more 1")
+	assert.Less(t, len(socket("/a/long/folder")), 100, "a socket's name may have 107 bytes")
+	assert.NotEqual(t, socket("a"), socket("b"))
+	for _, p := range []int{1024, 59999, 65535} {
+		assert.NotEqual(t, p, neighbour(p))
+		assert.Less(t, neighbour(p), 65536)
+	}
+	assert.Equal(t, "/models/gpt2", transformers.Served(cold), "a pinned model is asked for as it was given")
+}
+
+func TestEnv(t *testing.T) {
+	env := func(target Target, program string, c Config) []string {
+		t.Helper()
+		vars, err := target.Env(t.Context(), program, c)
+		require.NoError(t, err)
+		return vars
+	}
+	assert.Contains(t, env(vllm, "/bin/vllm", conf()), fmt.Sprintf("VLLM_CPU_OMP_THREADS_BIND=0-%d", runtime.NumCPU()-1))
+	t.Setenv("VLLM_CPU_KVCACHE_SPACE", "40")
+	assert.NotContains(t, strings.Join(env(vllm, "/bin/vllm", conf()), " "), "KVCACHE", "the user's own stands")
+
+	c := conf()
+	assert.Contains(t, env(tgi, "/nowhere/launcher", c), "PREFIX_CACHING=0")
+	c.PrefixCaching = true
+	assert.Contains(t, env(tgi, "/nowhere/launcher", c), "PREFIX_CACHING=1")
+	dir := t.TempDir()
+	script(t, filepath.Join(dir, "py", "bin", "python3"), "echo /lib/of/python /site packages")
+	vars := env(tgi, filepath.Join(dir, "launcher"), c)
+	assert.Subset(t, vars, []string{"LD_LIBRARY_PATH=/lib/of/python", "PYTHONPATH=/site packages"})
+	assert.Contains(t, strings.Join(vars, "\n"), "PATH="+filepath.Join(dir, "py", "bin")+":"+dir+":")
+}
+
+func script(t *testing.T, path, text string) string {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755))
+	return path
+}
+
+func TestProgram(t *testing.T) {
+	program := script(t, filepath.Join(t.TempDir(), "serve"), "echo version 1.2; echo more")
 	got, err := custom.Program(t.Context(), program)
 	require.NoError(t, err)
 	assert.Equal(t, program, got)
-	version, err := custom.Version(t.Context(), program)
-	require.NoError(t, err)
-	assert.Equal(t, "version 1.2", version)
+	for env, target := range map[string]Target{ServeEnv: custom, VLLMEnv: vllm, TGIEnv: tgi, TransformersEnv: transformers, LlamaServerEnv: llamacpp} {
+		t.Setenv(env, program)
+		got, err := target.Program(t.Context(), "")
+		require.NoError(t, err, target.Name)
+		assert.Equal(t, program, got)
+		t.Setenv(env, "/nowhere/program")
+		_, err = target.Program(t.Context(), "")
+		assert.ErrorContains(t, err, env, "what to do")
+	}
+	for _, target := range []Target{custom, llamacpp, tgi} {
+		version, err := target.Version(t.Context(), program)
+		require.NoError(t, err)
+		assert.Equal(t, "version 1.2", version)
+	}
+	_, err = tgi.Version(t.Context(), script(t, filepath.Join(t.TempDir(), "launcher"), "echo no libpython; exit 3"))
+	assert.ErrorContains(t, err, "no libpython")
 
-	t.Setenv(ServeEnv, program)
-	got, err = custom.Program(t.Context(), "")
+	// Python's packages are asked for in the program's own environment.
+	script(t, filepath.Join(filepath.Dir(program), "python3"), `echo "$3 1.0, $4 2.0"`)
+	version, err := vllm.Version(t.Context(), program)
 	require.NoError(t, err)
-	assert.Equal(t, program, got)
-	_, err = custom.Program(t.Context(), "/nowhere/serve")
-	assert.ErrorContains(t, err, ServeEnv)
+	assert.Equal(t, "vllm 1.0, torch 2.0", version)
 }
 
-func TestLlamacpp(t *testing.T) {
-	args := llamacpp.Args(Config{Model: "gpt2.gguf", Served: "gpt2", Port: 8123, Extra: []string{"-np", "4"}})
-	assert.Subset(t, args, []string{"-m", "gpt2.gguf", "--alias", "gpt2", "--port", "8123", "--no-cache-prompt"})
-	assert.Equal(t, []string{"-np", "4"}, args[len(args)-2:], "the user's come last")
-	t.Setenv(LlamaServerEnv, "/nowhere/llama-server")
-	_, err := llamacpp.Program(t.Context(), "")
-	assert.ErrorContains(t, err, LlamaServerEnv)
+func TestCheckModel(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "model.gguf")
+	require.NoError(t, os.WriteFile(file, nil, 0o644))
+	for _, target := range All() {
+		assert.NoError(t, target.CheckModel("openai-community/gpt2"), "a hub id")
+		folder, gguf := target.CheckModel(dir), target.CheckModel(file)
+		assert.Equal(t, !target.Folders, folder != nil, target.Name)
+		assert.Equal(t, !target.GGUF, gguf != nil, target.Name)
+	}
+	assert.ErrorContains(t, llamacpp.CheckModel(dir), "llamacpp takes .gguf files")
+	assert.ErrorContains(t, vllm.CheckModel(file), "vllm takes folders")
+}
+
+func TestTGIFolder(t *testing.T) {
+	src, run := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{
+		"config.json":           `{"rope_parameters":{"rope_theta":100000,"rope_type":"default"},"dtype":"bfloat16","hidden_size":64}`,
+		"tokenizer_config.json": `{"tokenizer_class":"TokenizersBackend"}`,
+		"chat_template.jinja":   `{{ "hi" }}`,
+		"model.safetensors":     "weights",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(src, name), []byte(text), 0o644))
+	}
+	object := func(name string) map[string]any {
+		t.Helper()
+		data, err := os.ReadFile(filepath.Join(run, "tgi-gpt2", name))
+		require.NoError(t, err)
+		var v map[string]any
+		require.NoError(t, json.Unmarshal(data, &v))
+		return v
+	}
+	prepare := func(ignoreEOS bool) {
+		t.Helper()
+		c := Config{Model: src, Served: "gpt2", Dir: run, IgnoreEOS: ignoreEOS}
+		require.NoError(t, tgi.Prepare(&c))
+		assert.Equal(t, filepath.Join(run, "tgi-gpt2"), c.Model)
+	}
+	prepare(true)
+	assert.Equal(t, map[string]any{"rope_theta": 1e5, "torch_dtype": "bfloat16", "hidden_size": 64.}, object("config.json"))
+	assert.Equal(t, `{{ "hi" }}`, object("tokenizer_config.json")["chat_template"])
+	assert.Equal(t, map[string]any{"eos_token_id": []any{-1.}}, object("generation_config.json"))
+	link, err := os.Readlink(filepath.Join(run, "tgi-gpt2", "model.safetensors"))
+	require.NoError(t, err)
+	assert.Equal(t, filepath.Join(src, "model.safetensors"), link, "weights are not copied")
+	prepare(false) // again, as when a run is gone on with
+	assert.Empty(t, object("generation_config.json"))
+
+	hub := Config{Model: "org/name", Dir: run}
+	require.NoError(t, tgi.Prepare(&hub))
+	assert.Equal(t, "org/name", hub.Model)
+	hub.IgnoreEOS = true
+	assert.ErrorContains(t, tgi.Prepare(&hub), "only in a local folder")
+	refused := func(config, want string) {
+		t.Helper()
+		require.NoError(t, os.WriteFile(filepath.Join(src, "config.json"), []byte(config), 0o644))
+		assert.ErrorContains(t, tgi.Prepare(&Config{Model: src, Served: "x", Dir: run}), want)
+	}
+	refused(`{"rope_parameters":{"rope_theta":1,"rope_type":"yarn"}}`, "rope_type is yarn")
+	refused(`[]`, "config.json")
 }
 
 func TestBody(t *testing.T) {
 	prompt := datasets.Prompt{ID: "1", Text: "a < b", Seed: 5,
 		Sampling: datasets.Sampling{Temperature: .5, TopP: .9, MaxTokens: 60}}
+	greedy := prompt
+	greedy.Sampling = datasets.Sampling{TopP: 1, MaxTokens: 2000}
 	check := func(target Target, r Request, want string) {
 		t.Helper()
-		r.Prompt, r.Served = prompt, "gpt2"
+		if r.Prompt.ID == "" {
+			r.Prompt = prompt
+		}
+		r.Served = "gpt2"
 		got, err := target.Body(r)
 		require.NoError(t, err)
 		assert.Equal(t, want, string(got))
 		assert.True(t, json.Valid(got))
 	}
 	const sampling = `"temperature":0.5,"top_p":0.9,"max_tokens":60,"seed":5`
-	check(custom, Request{API: datasets.CompletionAPI, Mode: datasets.Sync},
-		`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":false}`)
-	check(custom, Request{API: datasets.CompletionAPI, Mode: datasets.Stream, IgnoreEOS: true},
-		`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":true,"stream_options":{"include_usage":true},"ignore_eos":true}`)
-	check(custom, Request{API: datasets.ChatAPI, Mode: datasets.Sync},
-		`{"model":"gpt2","messages":[{"role":"user","content":"a < b"}],`+sampling+`,"stream":false}`)
-
+	for _, target := range []Target{custom, vllm} {
+		check(target, Request{API: datasets.CompletionAPI, Mode: datasets.Sync},
+			`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":false}`)
+		check(target, Request{API: datasets.CompletionAPI, Mode: datasets.Stream, IgnoreEOS: true},
+			`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":true,"stream_options":{"include_usage":true},"ignore_eos":true}`)
+		check(target, Request{API: datasets.ChatAPI, Mode: datasets.Sync},
+			`{"model":"gpt2","messages":[{"role":"user","content":"a < b"}],`+sampling+`,"stream":false}`)
+	}
 	check(llamacpp, Request{API: datasets.CompletionAPI, Mode: datasets.Sync, IgnoreEOS: true},
 		`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":false,"ignore_eos":true,`+
-			`"cache_prompt":false,"min_p":0,"repeat_penalty":1,"top_k":0}`)
+			`"top_k":0,"min_p":0,"repeat_penalty":1,"cache_prompt":false}`)
+	check(llamacpp, Request{API: datasets.CompletionAPI, Mode: datasets.Sync, SharedPrefix: true},
+		`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":false,"top_k":0,"min_p":0,"repeat_penalty":1,"cache_prompt":true}`)
 
-	plain := Target{Name: "plain"} // can do nothing
-	check(plain, Request{API: datasets.CompletionAPI, Mode: datasets.Stream, IgnoreEOS: true},
-		`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":true}`)
+	check(transformers, Request{API: datasets.CompletionAPI, Mode: datasets.Sync},
+		`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":false,"generation_config":"{\"do_sample\":true}"}`)
+	check(transformers, Request{Prompt: greedy, API: datasets.ChatAPI, Mode: datasets.Stream, IgnoreEOS: true},
+		`{"model":"gpt2","messages":[{"role":"user","content":"a < b"}],"temperature":0,"top_p":1,"max_tokens":2000,"seed":5,`+
+			`"stream":true,"stream_options":{"include_usage":true},`+
+			`"generation_config":"{\"do_sample\":false,\"eos_token_id\":-1,\"pad_token_id\":0}"}`)
+
+	check(tgi, Request{API: datasets.CompletionAPI, Mode: datasets.Sync, IgnoreEOS: true},
+		`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":false}`)
+	check(tgi, Request{Prompt: greedy, API: datasets.CompletionAPI, Mode: datasets.Stream},
+		`{"model":"gpt2","prompt":"a < b","temperature":0,"max_tokens":1024,"seed":5,"stream":true,"stream_options":{"include_usage":true}}`)
+
+	plain := Target{Name: "plain", Payload: openAI}
 	_, err := plain.Body(Request{Prompt: prompt, API: datasets.ChatAPI})
 	assert.ErrorContains(t, err, "plain has no chat route")
 
