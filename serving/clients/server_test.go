@@ -3,6 +3,7 @@ package clients
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,23 +25,25 @@ const tinyConfig = `{"architectures": ["LlamaForCausalLM"], "model_type": "llama
 	"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 128,
 	"max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 10000, "hidden_act": "silu", "tie_word_embeddings": true}`
 
+// folder has the server's binary.
+var folder string
+
 // binary builds the server once.
 var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "servebench-clients-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "serve")
+	path := filepath.Join(folder, "serve")
 	build := exec.Command("go", "build", "-o", path, "servebench/serving/cmd/serve")
 	build.Stderr = os.Stderr
 	return path, build.Run()
 })
 
 func TestMain(m *testing.M) {
-	status := m.Run()
-	if path, _ := binary(); path != "" {
-		os.RemoveAll(filepath.Dir(path))
+	var err error
+	if folder, err = os.MkdirTemp("", "servebench-clients-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
+	status := m.Run()
+	os.RemoveAll(folder)
 	os.Exit(status)
 }
 
