@@ -148,7 +148,7 @@ func (c *ggufCheckpoint) find(name string, shape []int) (gguf.Tensor, restoring,
 	case how.transpose:
 		slices.Reverse(have)
 	case from.rows.n > 0:
-		if len(have) == 0 || have[0] < from.rows.first+from.rows.n {
+		if len(have) == 0 || have[0]-from.rows.first < from.rows.n { // the sum may overflow
 			return t, how, fmt.Errorf("tensor %q is rows %d to %d of %s, which has shape %v", name, from.rows.first, from.rows.first+from.rows.n, t.Name, have)
 		}
 		have[0] = from.rows.n
