@@ -57,7 +57,7 @@ smollm2:
 	$(GO) run ./benchtests/cmd/smollm2
 
 # The server with real client libraries: OpenAI's for Python, JavaScript and Go,
-# and TGI's. Installs the pinned versions (pip and npm, 300 MB with Node) where
+# and TGI's. Installs the pinned versions (pip and npm, 350 MB with Node) where
 # they are not yet.
 clients:
 	serving/clients/install.sh $(CLIENTS)

@@ -8,7 +8,8 @@
 //     tokens, preemptions) is read from one engine.Stats a scrape, which is a copy
 //     made under a lock that is never held during a step.
 //   - What happens to a request is observed in its handler's goroutine
-//     (measure.go), off the engine's step: two atomic additions a token.
+//     (measure.go), off the engine's step: a read of engine.Timing and two atomic
+//     additions a token, without garbage.
 //   - process_* and go_* are the client library's.
 //
 // Each Server has a registry of its own.
