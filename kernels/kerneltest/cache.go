@@ -94,19 +94,31 @@ func (p placed) kv(r rig, layers, kvHeads, headDim int) kernels.KV {
 func (p placed) attend(r rig, seed uint64, kv kernels.KV, layer int, a kernels.Attn, rope kernels.Rope,
 	steps ...*kernels.Step) []float32 {
 	r.t.Helper()
-	cols := (a.Heads + 2*a.KVHeads) * a.HeadDim
-	table := r.float(uniform(seed, p.tokens()*cols, 1), p.tokens(), cols)
+	table := p.table(r, seed, a)
 	var all []float32
 	for _, step := range steps {
-		qkv, out := r.empty(len(step.Tokens), cols), r.canvas(len(step.Tokens), a.Heads*a.HeadDim)
-		r.step(step, func() {
-			r.dev.Embed(qkv, table, nil)
-			r.dev.StoreKV(qkv, kv, layer, rope, a)
-			r.dev.Attention(out, qkv, kv, layer, a)
-		})
-		all = append(all, r.read(out)...)
+		all = append(all, p.attendStep(r, table, kv, layer, a, rope, step)...)
 	}
 	return all
+}
+
+// table has queries, keys and values of every token.
+func (p placed) table(r rig, seed uint64, a kernels.Attn) kernels.Weight {
+	cols := (a.Heads + 2*a.KVHeads) * a.HeadDim
+	return r.float(uniform(seed, p.tokens()*cols, 1), p.tokens(), cols)
+}
+
+func (p placed) attendStep(r rig, table kernels.Weight, kv kernels.KV, layer int, a kernels.Attn, rope kernels.Rope,
+	step *kernels.Step) []float32 {
+	r.t.Helper()
+	_, cols := table.Dims()
+	qkv, out := r.empty(len(step.Tokens), cols), r.canvas(len(step.Tokens), a.Heads*a.HeadDim)
+	r.step(step, func() {
+		r.dev.Embed(qkv, table, nil)
+		r.dev.StoreKV(qkv, kv, layer, rope, a)
+		r.dev.Attention(out, qkv, kv, layer, a)
+	})
+	return r.read(out)
 }
 
 // attn is heads with the usual scale.

@@ -72,7 +72,7 @@ func (s *suite) attentionFreedBlocks(t *testing.T) {
 		}
 		p, freed := place(50, c.block, lens...), 0
 		run := func(r rig, whole bool) (all [][]float32) {
-			kv := p.kv(r, 2, c.a.KVHeads, c.a.HeadDim)
+			kv, table := p.kv(r, 2, c.a.KVHeads, c.a.HeadDim), p.table(r, 51, c.a)
 			for i := range c.cuts[0] {
 				var parts []rows
 				for seq, cuts := range c.cuts {
@@ -86,7 +86,7 @@ func (s *suite) attentionFreedBlocks(t *testing.T) {
 					p.poison(r, kv, 1, c.a, passed)
 					freed += len(passed)
 				}
-				all = append(all, p.attend(r, 51, kv, 1, c.a, kernels.Rope{}, step))
+				all = append(all, p.attendStep(r, table, kv, 1, c.a, kernels.Rope{}, step))
 			}
 			return all
 		}
