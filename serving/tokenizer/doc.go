@@ -91,9 +91,9 @@
 // GPT-2 (CodeGen's and Phi-2's too, which have added tokens besides), Llama 3 and
 // Qwen 2 as a Split. Another pattern is a scanner and its spelling in split.go, and
 // its name in gguf.go. Time is linear in the length of a text, and memory a small
-// multiple of it, also where the text is one word: 20 to 60 MB/s on one core of an
-// AMD EPYC (Zen 4), and 9 bytes a byte at most for 7 MB of letters (BenchmarkEncode,
-// BenchmarkLongWord).
+// multiple of it, also where the text is one word: 15 to 60 MB/s on one core of an
+// AMD EPYC (Zen 4), the same from 10 KB to 7 MB, and 5 to 11 bytes allocated for
+// one (BenchmarkEncode, BenchmarkLongWord).
 //
 // SentencePiece BPE from all three files. What is refused: Unigram models, a map
 // of characters (nmt_nfkc), whitespace as a suffix, the normalisers other than NFC,
