@@ -17,8 +17,9 @@ const ServeEnv = "SERVEBENCH_SERVE"
 // custom is this project's own server, run as a local process. The suite does
 // not import it: it is built like any other program.
 var custom = Target{
-	Name:  "custom",
-	Ready: "/health",
+	Name:     "custom",
+	Variable: ServeEnv,
+	Ready:    "/health",
 	Capabilities: Capabilities{
 		IgnoreEOS:    byField,
 		MinTokens:    true,

@@ -11,8 +11,9 @@ const LlamaServerEnv = "SERVEBENCH_LLAMA_SERVER"
 
 // llamacpp is llama.cpp's server as a local process.
 var llamacpp = Target{
-	Name:  "llamacpp",
-	Ready: "/health", // 503 while the model loads
+	Name:     "llamacpp",
+	Variable: LlamaServerEnv,
+	Ready:    "/health", // 503 while the model loads
 	Capabilities: Capabilities{
 		IgnoreEOS:    "banned, by ignore_eos: another token is taken in its place",
 		Seed:         true,

@@ -57,6 +57,8 @@ type Capabilities struct {
 type Target struct {
 	Name  string // in case names
 	Ready string // route that answers 2xx once requests can be served
+	// Variable names the environment variable with the path of what is run.
+	Variable string
 	Capabilities
 
 	// Program returns the path of what is run. given is the user's choice, "" for none.

@@ -22,8 +22,9 @@ const tgiMaxTokens = 1024
 // tgi is Text Generation Inference as a local process on CPU. Its port refuses
 // connections until the shard is up.
 var tgi = Target{
-	Name:  "tgi",
-	Ready: "/health",
+	Name:     "tgi",
+	Variable: TGIEnv,
+	Ready:    "/health",
 	Capabilities: Capabilities{
 		IgnoreEOS:   "ignored, by a copy of the model's folder whose generation_config.json has none",
 		Seed:        true,

@@ -16,8 +16,9 @@ const TransformersEnv = "SERVEBENCH_TRANSFORMERS"
 // A model given at the start is loaded before the port opens and never unloaded,
 // and requests have to name it as it was given there.
 var transformers = Target{
-	Name:  "transformers",
-	Ready: "/health",
+	Name:     "transformers",
+	Variable: TransformersEnv,
+	Ready:    "/health",
 	Capabilities: Capabilities{
 		IgnoreEOS:   "ignored, by a generation_config without one",
 		StreamUsage: true, // whether asked for or not

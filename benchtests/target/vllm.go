@@ -15,8 +15,9 @@ const byField = "ignored, by ignore_eos"
 // vllm is vLLM as a local process. Its port refuses connections until the
 // engine is up.
 var vllm = Target{
-	Name:  "vllm",
-	Ready: "/health",
+	Name:     "vllm",
+	Variable: VLLMEnv,
+	Ready:    "/health",
 	Capabilities: Capabilities{
 		IgnoreEOS:    byField,
 		MinTokens:    true,

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"servebench/datasets"
+	"servebench/results"
+)
+
+// comparison is one run of the command.
+type comparison struct {
+	options
+	log io.Writer // for people
+}
+
+func (c *comparison) tell(format string, args ...any) { fmt.Fprintf(c.log, format+"\n", args...) }
+
+// Programs in the output folder's bin/.
+const (
+	suiteProgram = "benchtests.test"
+	serveProgram = "serve"
+	tokenProgram = "tokenize"
+)
+
+func (c *comparison) program(name string) string { return filepath.Join(c.out, "bin", name) }
+
+// build builds what is run, unless a run that is gone on with has built it.
+func (c *comparison) build(ctx context.Context) error {
+	if err := os.MkdirAll(filepath.Join(c.out, "bin"), 0o755); err != nil {
+		return err
+	}
+	for name, args := range map[string][]string{
+		suiteProgram: {"test", "-c", "./benchtests"},
+		serveProgram: {"build", "./serving/cmd/serve"},
+		tokenProgram: {"build", "./serving/cmd/tokenize"},
+	} {
+		if exists(c.program(name)) {
+			continue
+		}
+		// The flag goes behind the verb.
+		args = append(append(args[:len(args)-1:len(args)-1], "-o", c.program(name)), args[len(args)-1])
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Dir = c.root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", cmd, err, out)
+		}
+	}
+	return nil
+}
+
+// folder is where a turn's run of the suite is written.
+func (c *comparison) folder(t turn) string { return filepath.Join(c.out, "turns", t.name()) }
+
+// done returns the finished run of a turn, if there is one.
+func (c *comparison) done(t turn) (*results.Folder, bool) {
+	f, err := results.Load(filepath.Join(c.folder(t), results.Latest))
+	return f, err == nil && f.Complete()
+}
+
+// execute runs all turns that are not done. A turn that fails does not keep the
+// others from being run; the error tells of all of them.
+func (c *comparison) execute(ctx context.Context) error {
+	var left []turn
+	for _, t := range plan(c.rounds, c.models, c.frameworks, c.cases) {
+		if _, ok := c.done(t); !ok {
+			left = append(left, t)
+		}
+	}
+	c.tell("%d turns to go; results: %s", len(left), c.out)
+	var errs []error
+	began := time.Now()
+	for i, t := range left {
+		if ctx.Err() != nil {
+			errs = append(errs, fmt.Errorf("interrupted with %d turns to go; go on with -out %s", len(left)-i, c.out))
+			break
+		}
+		start := time.Now()
+		err := c.run(ctx, t)
+		verdict := "done"
+		if err != nil {
+			verdict = "FAILED"
+			errs = append(errs, err)
+		}
+		rest := time.Since(began) / time.Duration(i+1) * time.Duration(len(left)-i-1)
+		c.tell("round %d of %d, %s, %s: %s in %v; about %v to go", t.round, c.rounds, t.model.name, t.framework.Name,
+			verdict, time.Since(start).Round(time.Second), rest.Round(time.Second))
+	}
+	return errors.Join(errs...)
+}
+
+// suiteArgs is the suite's command line for a turn. The prompts are other ones
+// in every round, and the same for all frameworks.
+func (c *comparison) suiteArgs(t turn) []string {
+	args := append(suiteFlags(t.cases, c.mode), "-test.run", "^$", "-test.timeout", "0", "-test.benchtime", c.benchtime,
+		"-framework", t.framework.Name, "-model", t.model.name+"="+t.model.path(t.framework), "-seed", strconv.Itoa(t.round),
+		"-max-num-seqs", strconv.Itoa(c.mostInFlight()), "-enable-prefix-caching", "-resume=false", "-results", c.folder(t))
+	if slices.Contains(t.framework.Dtypes, dtype) { // else the file decides
+		args = append(args, "-dtype", dtype)
+	}
+	if t.framework.Name == "custom" {
+		args = append(args, "-serve-bin", c.program(serveProgram))
+	}
+	return append(args, c.more...)
+}
+
+// mostInFlight is the same for all frameworks, whatever of the cases each has.
+func (c *comparison) mostInFlight() int {
+	most := 16
+	for _, w := range c.cases {
+		for _, n := range w.parallels {
+			most = max(most, n)
+		}
+	}
+	return most
+}
+
+// dtype of weights and KV cache.
+const dtype = "bfloat16"
+
+// tailBytes of the suite's output are shown when it fails.
+const tailBytes = 3000
+
+// run runs the suite for a turn.
+func (c *comparison) run(ctx context.Context, t turn) error {
+	if err := os.MkdirAll(c.folder(t), 0o755); err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(c.folder(t), "log.txt"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.CommandContext(ctx, c.program(suiteProgram), c.suiteArgs(t)...)
+	cmd.Dir = filepath.Join(c.root, "benchtests")
+	cmd.Env = append(append(os.Environ(), c.env...), datasets.TokenizeEnv+"="+c.program(tokenProgram))
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Cancel = func() error {
+		if errors.Is(context.Cause(ctx), errInterrupt) {
+			return nil // the terminal has told the suite too, and twice means at once
+		}
+		return cmd.Process.Signal(syscall.SIGTERM)
+	}
+	cmd.WaitDelay = time.Minute // servers get their time to end
+	if err := cmd.Run(); err != nil {
+		text, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("%s: %w; the end of %s:\n%s", t.name(), err, log.Name(), bytes.TrimSpace(text[max(0, len(text)-tailBytes):]))
+	}
+	return nil
+}
