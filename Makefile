@@ -10,15 +10,22 @@ ARGS      ?=
 MODEL     ?= openai-community/gpt2
 FUZZTIME  ?= 20s
 
-# Where ../shared/peers/setup.sh put llama.cpp's server and the models, and how
-# often compare-llamacpp measures each side.
-PEERS  ?= /tmp/peers
-ROUNDS ?= 6
+# What `make compare-cpu` measures in turns: on which frameworks, the first of
+# which is compared with the best of the others; which models; which cases, as
+# TASK@REQUESTS+IN+FLIGHT. PEERS are the folders that ../shared/peers/setup.sh
+# and ../shared/peers/tgi/setup.sh made. OUT=FOLDER goes on with one that was
+# cut short.
+PEERS      ?= /tmp/peers,/tmp/peers-tgi
+ROUNDS     ?= 6
+FRAMEWORKS ?= custom,vllm,llamacpp,tgi,transformers
+MODELS     ?= gpt2,smollm2-135m-instruct
+CASES      ?= fixed-in21-out64@1+4+16,fixed-in405-out64@1+16,fixed-prefix400-in21-out64@16
+OUT        ?=
 
 # Where `make clients` installs the client libraries that the server is tested with.
 CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/servebench/clients
 
-.PHONY: all build bench test parity lint fuzz serve smollm2 clients benchmarks real-sizes compare-llamacpp clean
+.PHONY: all build bench test parity lint fuzz serve smollm2 clients benchmarks real-sizes compare-cpu compare-llamacpp clean
 
 all: build
 
@@ -84,22 +91,17 @@ real-sizes:
 	$(GO) test ./kernels/cpu -run '^$$' -bench 'Matrices/bfloat16/.*/rows=(1|4)$$'
 	SERVEBENCH_REAL_SIZES=$(REAL) $(GO) test ./serving/cmd/serve -run '^$$' -bench RealSizes -benchtime 3x -v -timeout 0
 
-# One stream of GPT-2 in bfloat16 beside llama.cpp's server, taking turns; the
-# same file, prompts and forced lengths. Prints benchstat's table of both.
-compare-llamacpp: build
-	@dir=results/runs/compare-llamacpp-$$(date +%Y%m%dT%H%M%S); mkdir -p $$dir; \
-	for i in $$(seq $(ROUNDS)); do \
-	  pair="custom llamacpp"; [ $$((i % 2)) = 0 ] && pair="llamacpp custom"; \
-	  for f in $$pair; do \
-	    SERVEBENCH_LLAMA_SERVER=$(PEERS)/llama/llama-server $(GO) test ./benchtests -run '^$$' -bench . \
-	      -framework $$f -model gpt2=$(PEERS)/models/gpt2-bf16.gguf -task chat -mode stream -parallel 1 \
-	      -ignore-eos -benchtime=4x -timeout 0 -resume=false -results $$dir $(ARGS) >>$$dir/log.txt 2>&1 \
-	      || { cat $$dir/log.txt; exit 1; }; \
-	    echo "round $$i of $(ROUNDS): $$f"; \
-	  done; \
-	done; \
-	cat $$dir/2*/bench.txt >$$dir/bench.txt; \
-	$(GO) tool benchstat -col /framework $$dir/bench.txt | tee $$dir/benchstat.txt
+# The server beside its peers on CPU: bfloat16 weights everywhere, prompts and
+# answers of set lengths, streams; every framework in turn, its server alone on
+# the machine. Writes benchstat's tables, CSV and the ratios to the best peer.
+COMPARE = $(GO) run ./benchtests/cmd/compare -peers "$(PEERS)" -rounds $(ROUNDS) $(if $(OUT),-out "$(OUT)")
+
+compare-cpu:
+	$(COMPARE) -frameworks "$(FRAMEWORKS)" -models "$(MODELS)" -cases "$(CASES)" -- $(subst -parallel,-concurrency,$(ARGS))
+
+# One stream of GPT-2 beside llama.cpp's server, on chat prompts.
+compare-llamacpp:
+	$(COMPARE) -frameworks custom,llamacpp -models gpt2 -cases chat@1 -benchtime 4x -- -ignore-eos $(ARGS)
 
 clean:
 	rm -rf bin
