@@ -31,7 +31,9 @@
 //  5. StoreKV      rotates the first Dims of every query and key head by its
 //     position, in place: with c, s = cos, sin of pos·freq[i], i < Dims/2,
 //     (a[i], a[i+Dims/2]) → (a[i]·c − a[i+Dims/2]·s, a[i+Dims/2]·c + a[i]·s),
-//     then writes each token's keys and values to its slot of the cache
+//     then writes each token's keys and values to its slot of the cache, of all
+//     rows before the layer's Attention reads any: a sequence may have blocks
+//     that another fills in the same step
 //  6. Attention    out = softmax(q·Kᵀ·scale)·V over positions max(0, p−Window+1) … p
 //     of the token's own sequence (Window 0: all of them); query head h reads
 //     key/value head h/(H/G). Blocks that the window has passed may be Freed

@@ -39,6 +39,7 @@ type fake struct {
 
 	cells   []*cell // by slot
 	history []int32
+	shared  int // blocks that a step wrote and another sequence of it read
 	mu      sync.Mutex
 	broken  error // first contradiction
 }
@@ -127,13 +128,19 @@ func (f *fake) forward(s *kernels.Step, logits []float32) error {
 func (f *fake) store(s *kernels.Step) error {
 	size := f.shape.BlockSize
 	at := func(q, p int) **cell { return &f.cells[int(s.Blocks[q*s.MaxBlocks+p/size])*size+p%size] }
-	for q, n := range s.Lens { // blocks that are written to are nobody else's
+	// A block that is written to is nobody else's, unless this step fills it and
+	// the other begins behind it.
+	for q, n := range s.Lens {
 		for i := int(s.Positions[s.Starts[q]]) / size; i*size < int(n); i++ {
 			for r := range s.Lens {
 				for j := range (int(s.Lens[r]) + size - 1) / size {
-					if r != q && s.Blocks[r*s.MaxBlocks+j] == s.Blocks[q*s.MaxBlocks+i] {
+					if r == q || s.Blocks[r*s.MaxBlocks+j] != s.Blocks[q*s.MaxBlocks+i] {
+						continue
+					}
+					if j != i || (i+1)*size > int(n) || (j+1)*size > int(s.Positions[s.Starts[r]]) {
 						return fmt.Errorf("sequence %d of the step writes to a block that %d sees", q, r)
 					}
+					f.shared++
 				}
 			}
 		}

@@ -66,6 +66,97 @@ func TestPrefixesOnRealModels(t *testing.T) {
 	}
 }
 
+// held is a model whose first step waits.
+type held struct {
+	*models.Model
+	release chan struct{}
+}
+
+func (h *held) Forward(s *kernels.Step, logits []float32) error {
+	<-h.release
+	return h.Model.Forward(s, logits)
+}
+
+// TestSharedInOneStepOnRealModels has requests with a prefix in common admitted
+// together, so that all but one read keys and values in the step that writes
+// them: the same tokens, to the last bit of what they are drawn from, as when
+// each computes its own.
+func TestSharedInOneStepOnRealModels(t *testing.T) {
+	for _, dtype := range []kernels.DType{kernels.F32, kernels.BF16} {
+		devices := map[string]func() (kernels.Device, error){}
+		if dtype == kernels.F32 {
+			devices["ref"] = func() (kernels.Device, error) { return ref.New(dtype), nil }
+		}
+		for _, isa := range cpu.ISAs() {
+			devices[isa] = func() (kernels.Device, error) {
+				return cpu.New(cpu.Options{DType: dtype, ISA: isa, Threads: 2})
+			}
+		}
+		for device, open := range devices {
+			for _, model := range []string{"tiny-gpt2", "tiny-llama", "tiny-mistral"} {
+				t.Run(dtype.String()+"/"+device+"/"+model, func(t *testing.T) {
+					dev, err := open()
+					require.NoError(t, err)
+					defer func() { require.NoError(t, dev.Close()) }()
+					n, most := 6, 10
+					if device == "ref" {
+						n, most = 3, 3
+					}
+					all := beginAlike(n)
+					for i := range all {
+						all[i].MaxTokens, all[i].Logprobs = most, true
+					}
+					want, _ := atOnce(t, dev, model, models.Limits{MaxTokens: 100, MaxSeqs: n, Blocks: 30 * n, BlockSize: 4}, false, all)
+					for _, rows := range []int{1000, 29} { // prompts whole, and cut
+						l := models.Limits{MaxTokens: rows, MaxSeqs: n + 1, Blocks: 30 * n, BlockSize: 4}
+						got, st := atOnce(t, dev, model, l, true, all)
+						require.Equal(t, want, got, "%d rows", rows)
+						require.GreaterOrEqual(t, int(st.PrefixHits), 36*(n-1), "what is alike is computed once")
+					}
+				})
+			}
+		}
+	}
+}
+
+// atOnce returns the tokens of every request. All are admitted by the second step.
+func atOnce(t *testing.T, dev kernels.Device, model string, l models.Limits, prefix bool, all []engine.Request) (out [][]engine.Token, st engine.Stats) {
+	t.Helper()
+	ck, err := weights.Open(t.Context(), testdata.Path("models", model), weights.Options{})
+	require.NoError(t, err)
+	defer ck.Close()
+	m, err := models.Open(dev, ck, l)
+	require.NoError(t, err)
+	h := &held{m, make(chan struct{})}
+	e, err := engine.New(h, engine.Config{PrefixCaching: prefix})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, e.Close(context.Background())) }()
+	var streams []*engine.Stream
+	for _, r := range append([]engine.Request{{Prompt: []int32{1}, MaxTokens: 1, Sampling: sample.Params{TopP: 1}}}, all...) {
+		s, err := e.Submit(t.Context(), r)
+		require.NoError(t, err)
+		streams = append(streams, s)
+	}
+	close(h.release)
+	for _, s := range streams[1:] {
+		out = append(out, read(t, s))
+	}
+	return out, e.Stats()
+}
+
+// read returns a stream's tokens.
+func read(t *testing.T, s *engine.Stream) (tokens []engine.Token) {
+	t.Helper()
+	for {
+		tok, err := s.Next(t.Context())
+		if err == io.EOF {
+			return tokens
+		}
+		require.NoError(t, err)
+		tokens = append(tokens, tok)
+	}
+}
+
 // beginAlike are requests whose prompts have 37 tokens in common.
 func beginAlike(n int) (all []engine.Request) {
 	rng := rand.New(rand.NewPCG(9, 9))
@@ -106,16 +197,7 @@ func inWaves(t *testing.T, dev kernels.Device, model string, l models.Limits, pr
 			streams = append(streams, s)
 		}
 		for _, s := range streams {
-			var tokens []engine.Token
-			for {
-				tok, err := s.Next(t.Context())
-				if err == io.EOF {
-					break
-				}
-				require.NoError(t, err)
-				tokens = append(tokens, tok)
-			}
-			out = append(out, tokens)
+			out = append(out, read(t, s))
 		}
 	}
 	return out, e.Stats()

@@ -130,6 +130,40 @@ func TestCachedTokens(t *testing.T) {
 	off.ResetPrefixCache()
 }
 
+// TestSharedInOneStep has choices of one prompt arrive together, and the step
+// that computes it for all of them fail.
+func TestSharedInOneStep(t *testing.T) {
+	f := newFake(64, 40, 8, 60, 4)
+	e := manual(t, f, Config{PrefixCaching: true})
+	r := greedy(6, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+	ask := func() (streams []*Stream) {
+		for range 4 {
+			streams = append(streams, submit(t, e, r))
+		}
+		for e.turn() == stepped {
+			require.NoError(t, e.sched.Check())
+		}
+		return streams
+	}
+	f.before = func(*kernels.Step) error { return errors.New("device is on fire") }
+	for _, s := range ask() {
+		_, err := collect(s)
+		require.ErrorIs(t, err, ErrForward)
+	}
+	require.Equal(t, uint64(1), e.Stats().Steps, "all were in it")
+	f.before = nil
+	for i, s := range ask() {
+		got, err := collect(s)
+		require.NoError(t, err)
+		require.Equal(t, f.reference(t, r, 61), got)
+		require.Equal(t, min(8, 8*i), s.CachedTokens(), "choice %d", i)
+	}
+	require.Equal(t, uint64(1+6), e.Stats().Steps)
+	require.NoError(t, f.broken)
+	require.Equal(t, 2*3, f.shared)
+	require.Zero(t, e.Stats().KVBlocksUsed)
+}
+
 // TestFaultsAreNotFound has a step leave rubbish in the cache, or logits that
 // are no numbers: who asks for the same again has it computed again.
 func TestFaultsAreNotFound(t *testing.T) {

@@ -8,7 +8,8 @@
 //  2. Pool.Grow gives the table enough blocks for so many tokens, all of them
 //     or none.
 //  3. Table.Slot says where the key and value of a position go.
-//  4. Pool.Register makes a block findable once it is full and computed.
+//  4. Pool.Register makes a block findable once it is full, or will be by the
+//     time that who finds it reads it.
 //  5. Pool.Pass lets go of blocks that an attention window has left behind. The
 //     table keeps their places, as Freed.
 //  6. Pool.Free takes the blocks back when the sequence ends or is preempted.

@@ -57,8 +57,8 @@ func (p *Pool) Find(keys []Key, window int) Match {
 	return m
 }
 
-// Register makes the i-th block of t, which is full and computed, findable under
-// its key. Where another block has the same content that one stays the one to
+// Register makes the i-th block of t, which is full and computed or is in the
+// step to come, findable under its key. Where another block has the same content that one stays the one to
 // be found.
 func (p *Pool) Register(t *Table, i int, k *Key) {
 	if b := t.blocks[i]; !p.index.keyed[b] && p.index.find(k) == none {

@@ -19,9 +19,9 @@
 //     last. None overtakes the first that does not fit.
 //     A prompt of which every row's logits are wanted (Seq.LogitsTo) goes in
 //     chunks of the rows of logits that the running sequences leave.
-//  3. The engine computes the batch; Done counts its tokens as computed, makes
-//     its full blocks known to the prefix cache and lets go of blocks that the
-//     window has passed. A batch that could not be computed ends with Failed.
+//  3. The engine computes the batch; Done counts its tokens as computed and lets
+//     go of blocks that the window has passed. A batch that could not be computed
+//     ends with Failed.
 //  4. The engine appends each sampled token to its sequence, or calls Remove.
 //
 // # Prefix cache

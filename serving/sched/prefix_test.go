@@ -33,14 +33,14 @@ func TestPrefixIsFound(t *testing.T) {
 	e.LogitsTo = 9
 	require.NoError(t, s.Add(a))
 	require.NoError(t, s.Add(b))
-	run(t, s, [][3]int{{0, 0, 10}, {1, 0, 10}}, a, b) // at once: neither is computed before the other
+	run(t, s, [][3]int{{0, 0, 10}, {1, 8, 2}}, a, b) // at once: b has a's blocks written by their step
 	for _, q := range []*Seq{c, d} {
 		require.NoError(t, s.Add(q))
 	}
 	// Of c's 8 tokens the last one is computed, so a part of a block is, too.
 	run(t, s, [][3]int{{0, 10, 1}, {1, 10, 1}, {2, 4, 4}, {3, 0, 10}}, a, b, c, d)
-	require.Equal(t, []int{0, 0, 4, 0}, []int{a.Cached(), b.Cached(), c.Cached(), d.Cached()})
-	require.Equal(t, PrefixStats{Queries: 38, Hits: 4}, s.PrefixStats())
+	require.Equal(t, []int{0, 8, 4, 0}, []int{a.Cached(), b.Cached(), c.Cached(), d.Cached()})
+	require.Equal(t, PrefixStats{Queries: 38, Hits: 12}, s.PrefixStats())
 	for _, q := range []*Seq{a, b, c, d} {
 		s.Remove(q)
 	}
@@ -48,7 +48,7 @@ func TestPrefixIsFound(t *testing.T) {
 
 	require.NoError(t, s.Add(e)) // every row's logits are wanted
 	run(t, s, [][3]int{{0, 0, 4}}, e)
-	require.Equal(t, PrefixStats{Queries: 38, Hits: 4}, s.PrefixStats())
+	require.Equal(t, PrefixStats{Queries: 38, Hits: 12}, s.PrefixStats())
 	s.Remove(e)
 
 	// What was sampled is found as well: 10 tokens and two that a computed behind them.
@@ -65,6 +65,72 @@ func TestPrefixIsFound(t *testing.T) {
 	run2(12)
 	s.ResetPrefixCache()
 	run2(0)
+}
+
+// TestSharedInOneStep has sequences with a prefix in common arrive together: it
+// is computed once, also where its first sequence is cut.
+func TestSharedInOneStep(t *testing.T) {
+	check := func(name string, cfg Config, prompts []int, want ...[][3]int) {
+		t.Helper()
+		cfg.MaxSeqs, cfg.MaxLen, cfg.PrefixCaching = 8, 64, true
+		s := newScheduler(t, cfg, 64, 4)
+		var seqs []*Seq
+		for _, n := range prompts {
+			seqs = append(seqs, prompt(0, n, 4))
+			require.NoError(t, s.Add(seqs[len(seqs)-1]))
+		}
+		for _, step := range want {
+			t.Log(name)
+			run(t, s, step, seqs...)
+		}
+		for _, q := range seqs {
+			s.Remove(q)
+		}
+		require.Equal(t, 64, s.pool.FreeBlocks(), name)
+	}
+	check("choices of one prompt", Config{MaxTokens: 32}, []int{13, 13, 13, 13},
+		[][3]int{{0, 0, 13}, {1, 12, 1}, {2, 12, 1}, {3, 12, 1}}, [][3]int{{0, 13, 1}, {1, 13, 1}, {2, 13, 1}, {3, 13, 1}})
+	check("a prompt of whole blocks", Config{MaxTokens: 32}, []int{12, 12}, [][3]int{{0, 0, 12}, {1, 8, 4}})
+	check("a longer one behind", Config{MaxTokens: 32}, []int{9, 15, 15}, [][3]int{{0, 0, 9}, {1, 8, 7}, {2, 12, 3}})
+	// Nobody is admitted behind a prompt that is cut, so nobody computes what it will.
+	check("the first is cut", Config{MaxTokens: 10}, []int{14, 15, 13},
+		[][3]int{{0, 0, 10}}, [][3]int{{0, 10, 4}, {1, 12, 3}, {2, 12, 1}})
+	check("the second is cut", Config{MaxTokens: 12}, []int{9, 21, 21},
+		[][3]int{{0, 0, 9}, {1, 8, 3}}, [][3]int{{0, 9, 1}, {1, 11, 10}, {2, 20, 1}})
+	check("a window", Config{MaxTokens: 32, Window: 6}, []int{17, 19}, [][3]int{{0, 0, 17}, {1, 16, 3}})
+	check("a window, cut", Config{MaxTokens: 14, Window: 6}, []int{21, 22},
+		[][3]int{{0, 0, 14}}, [][3]int{{0, 14, 7}, {1, 20, 2}})
+}
+
+// TestFailedIsNotShared has a step fail in which sequences share what it was to
+// write: all of them are gone, and nothing of it is found.
+func TestFailedIsNotShared(t *testing.T) {
+	s := newScheduler(t, Config{MaxTokens: 32, MaxSeqs: 4, MaxLen: 16, PrefixCaching: true}, 16, 2)
+	a, b := prompt(0, 7, 4), prompt(0, 7, 4)
+	require.NoError(t, s.Add(a))
+	require.NoError(t, s.Add(b))
+	require.Equal(t, [][3]int{{0, 0, 7}, {1, 6, 1}}, plan(s.Schedule(), a, b))
+	s.Failed()
+	require.NoError(t, s.Check())
+	require.Equal(t, 16, s.pool.FreeBlocks())
+	again := prompt(0, 7, 4)
+	require.NoError(t, s.Add(again))
+	run(t, s, [][3]int{{0, 0, 7}}, again)
+
+	// One that is taken out before its step is done leaves its blocks to the other.
+	s.Remove(again)
+	s.ResetPrefixCache()
+	a, b = prompt(0, 7, 4), prompt(0, 7, 4)
+	require.NoError(t, s.Add(a))
+	require.NoError(t, s.Add(b))
+	batch := s.Schedule()
+	s.Remove(a)
+	require.NoError(t, s.Check())
+	sampled(s, batch)
+	require.NoError(t, s.Check())
+	run(t, s, [][3]int{{1, 7, 1}}, a, b)
+	s.Remove(b)
+	require.Equal(t, 16, s.pool.FreeBlocks())
 }
 
 // TestPreemptedFindsItself has a sequence preempted: what nobody took of its

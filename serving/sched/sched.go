@@ -279,8 +279,12 @@ func (s *Scheduler) take(q *Seq, n int) {
 		n = min(n, before+1+s.cfg.MaxSeqs-s.running.len-s.extra)
 		s.extra += max(0, n-before-1)
 	}
-	s.batch.Chunks = append(s.batch.Chunks, Chunk{Seq: q, Start: q.computed, Len: n, Last: n == q.left()})
+	c := Chunk{Seq: q, Start: q.computed, Len: n, Last: n == q.left()}
+	s.batch.Chunks = append(s.batch.Chunks, c)
 	s.batch.Tokens += n
+	if s.cfg.PrefixCaching {
+		s.register(c)
+	}
 }
 
 // preempt frees a running sequence's blocks; it will be computed again, with
@@ -293,9 +297,8 @@ func (s *Scheduler) preempt(q *Seq) {
 	s.preemptions++
 }
 
-// Done counts the tokens of the last batch as computed, makes the blocks that
-// are full now known to the prefix cache, and lets go of those that the window
-// has passed. Sequences removed since are passed over.
+// Done counts the tokens of the last batch as computed and lets go of the blocks
+// that the window has passed. Sequences removed since are passed over.
 func (s *Scheduler) Done() {
 	for _, c := range s.batch.Chunks {
 		q := c.Seq
@@ -303,9 +306,6 @@ func (s *Scheduler) Done() {
 			continue
 		}
 		q.computed = c.Start + c.Len
-		if s.cfg.PrefixCaching {
-			s.register(q, c.Start/s.pool.BlockSize())
-		}
 		if s.cfg.Window > 0 {
 			// The next token is at position computed.
 			s.pool.Pass(&q.table, q.computed-s.cfg.Window+1)
@@ -313,12 +313,14 @@ func (s *Scheduler) Done() {
 	}
 }
 
-// register makes a sequence's full blocks known, from the one given on.
-func (s *Scheduler) register(q *Seq, from int) {
-	full := q.computed / s.pool.BlockSize()
-	q.chain.Extend(q.Tokens[:q.computed], s.pool.BlockSize())
-	for i := from; i < full; i++ {
-		s.pool.Register(&q.table, i, &q.chain.Keys()[i])
+// register makes the blocks known that a chunk fills. The step that writes them
+// is still to come, but whoever finds them before it is in that step as well.
+func (s *Scheduler) register(c Chunk) {
+	size := s.pool.BlockSize()
+	end := c.Start + c.Len
+	c.Seq.chain.Extend(c.Seq.Tokens[:end], size)
+	for i := c.Start / size; i < end/size; i++ {
+		s.pool.Register(&c.Seq.table, i, &c.Seq.chain.Keys()[i])
 	}
 }
 
