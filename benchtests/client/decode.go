@@ -38,6 +38,7 @@ type decoder struct {
 	r        *results.Request
 	text     strings.Builder
 	complete bool // nothing that the transport says matters any more
+	named    bool // an event has had a role
 	running  bool // every chunk so far came with a running usage count
 	counted  int  // output tokens in the last one
 	byUsage  bool // a chunk's tokens were told by such a count
@@ -98,7 +99,8 @@ func (d *decoder) event(p payload, ev event) {
 	if f := c.finish(); f != "" {
 		d.r.Finish = f
 	}
-	text, tokens := c.piece()
+	text, tokens := c.piece(d.named)
+	d.named = d.named || c.role() != ""
 	if u := p.Usage; u != nil && d.running {
 		// A count that runs on says it also of an event that tells nothing else,
 		// such as the end of sequence.
@@ -158,7 +160,7 @@ func (d *decoder) whole() {
 	}
 	d.usage(p.Usage)
 	d.r.Finish = c.finish()
-	text, _ := c.piece()
+	text, _ := c.piece(false)
 	if text == "" && d.r.OutputTokens == 0 {
 		return
 	}

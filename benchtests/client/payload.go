@@ -64,11 +64,12 @@ func (p *payload) first() *choice {
 // piece returns the generated text of a choice, and whether it stands for
 // tokens. Text that is empty does when nothing else explains the event: a
 // server sends it for a token that completes no character, but also to
-// announce the role or the end.
-func (c *choice) piece() (text string, tokens bool) {
-	content, role := c.Text, ""
+// announce the role or the end. named says that the role was announced before:
+// TGI has it in every event.
+func (c *choice) piece(named bool) (text string, tokens bool) {
+	content := c.Text
 	if m := c.Delta; m != nil {
-		content, role = m.Content, m.Role
+		content = m.Content
 	} else if m := c.Message; m != nil {
 		content = m.Content
 	}
@@ -78,7 +79,15 @@ func (c *choice) piece() (text string, tokens bool) {
 	if content == nil {
 		return "", tokens
 	}
-	return *content, tokens || *content != "" || (role == "" && c.finish() == "")
+	return *content, tokens || *content != "" || ((named || c.role() == "") && c.finish() == "")
+}
+
+// role returns the role that an event of a chat announces, "" if it does not.
+func (c *choice) role() string {
+	if c.Delta == nil {
+		return ""
+	}
+	return c.Delta.Role
 }
 
 // finish returns the finish reason, "" before the end; TGI writes it so itself.

@@ -208,6 +208,30 @@ func TestReplay(t *testing.T) {
 	check("vllm/flag_force_include_usage_chat_utf8_stream", "", "length", 52, 24, 24, "-")
 	check("llamacpp/completions_no_sampling_fields", "", "length", 5, 12, 12, "-")
 
+	// A token that completes no character, or is special: an event without text
+	// for vLLM and TGI, which has the role in each, and none for the others. So
+	// chunks are not tokens, and usage is what counts.
+	const parrot = "🦜🧬 Naïve 日本語.\n\n🦜🧬"
+	check("vllm/flag_force_include_usage_chat_utf8_stream", "", "length", 52, 24, 24, parrot)
+	check("tgi/chat_utf8_stream", "", "length", 52, 24, 23, parrot) // its first could be the role's announcement
+	check("transformers/chat_utf8_stream", "", "length", 52, 24, 12, parrot)
+	check("llamacpp/chat_utf8_stream", "", "length", 52, 24, 12, parrot)
+	// The end of sequence, ignored: each in its own way, all to max_tokens.
+	check("vllm/chat_ignore_eos_stream", "", "length", 35, 24, 24, "-")
+	check("llamacpp/chat_ignore_eos_stream", "", "length", 35, 24, 24, "-")
+	check("transformers/chat_generation_config_no_eos_stream", "", "length", 35, 24, 19, "-")
+	check("tgi/no_eos_model_chat_stream", "", "length", 35, 24, 24, "-")
+	check("tgi/no_eos_model_completions_stream", "", "length", 14, 24, 24, "-")
+	// What cannot ignore it says so by ending, or refuses.
+	check("tgi/chat_ignore_eos_stream", "", "stop", 35, 3, 2, "Hello!")
+	check("transformers/chat_ignore_eos_stream", results.ClassHTTP4xx, "", 0, 0, 0, "")
+	// TGI names ends in its own words, and writes the end of sequence out.
+	check("tgi/completions_eos_stream", "", "eos_token", 14, 3, 3, "Hello!<|im_end|>")
+	check("tgi/completions_stop_stream", "", "stop_sequence", 11, 5, 5, " 5, 6")
+	// vLLM's ids of an event are its tokens; Transformers' streams have no [DONE].
+	check("vllm/completions_return_token_ids_stream", "", "length", 5, 12, 12, "-")
+	check("transformers/cb_completions_stream", "", "length", 5, 12, 12, "-")
+
 	for exchange, r := range byName {
 		if !strings.Contains(exchange, "continuous_usage") || r.Error != "" {
 			continue
