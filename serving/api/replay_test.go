@@ -68,6 +68,7 @@ var nearest = map[string]string{
 	"transformers/chat_generation_config_no_eos":                     "chat_ignore_eos",
 	"transformers/chat_generation_config_no_eos_stream":              "chat_stream_no_usage",
 	"transformers/chat_generation_config_plus_max_tokens":            "unknown_field_chat",
+	"transformers/chat_utf8_stream":                                  "chat_stream_no_usage",
 	"transformers/completions_default_max_tokens":                    "completions_sync",
 	"transformers/completions_empty_prompt_stream":                   "completions_empty_prompt",
 	"transformers/completions_generation_config_sampled_a":           "completions_seed_a",
@@ -123,6 +124,7 @@ func TestReplay(t *testing.T) {
 		left[name] = true
 	}
 	same, near := 0, 0
+	vllm := testdata.Shared(t, "peers", "vllm")
 	for _, peer := range peers {
 		files, err := filepath.Glob(filepath.Join(testdata.Shared(t, "peers", peer), "*.http"))
 		require.NoError(t, err)
@@ -146,7 +148,8 @@ func TestReplay(t *testing.T) {
 					same++
 					ref = x.name
 				}
-				want := readExchange(t, testdata.Shared(t, "peers", "vllm", ref+".http"))
+				// One that nearest forgot fails here; it is not skipped like a folder that is missing.
+				want := readExchange(t, filepath.Join(vllm, ref+".http"))
 				w := httptest.NewRecorder()
 				want.fake(t).server(t).ServeHTTP(w, x.request(ref == x.name))
 				explain(t, reasons, used, ref+"|"+name, compareAnswers(t, want, w))
