@@ -26,10 +26,27 @@
 //
 // One iteration is one request: -benchtime 100x sends 100, in the fixed order of
 // the draw, and begins anew at its end (a note in the row says so); -benchtime
-// 30s sends as many as it takes. b.Loop runs the body of a benchmark once, so no
+// 30s sends as many as it takes, and the same number on every stream. b.Loop runs the body of a benchmark once, so no
 // trial iteration gets into a measurement. A pass is one measurement of a case;
 // -repeat N (or -count N) makes N of them, one line of output each, which is what
 // benchstat's statistics need: ask for at least 6, better 10.
+//
+// # Cold prompts
+//
+// A server that keeps what prompts begin with answers a prompt that it has seen
+// several times faster. Such caches are therefore turned off, where the
+// framework has them, and every pass over a case may send the same prompts.
+// With -enable-prefix-caching they stay on. Then the tasks with datasets are
+// warm from their second pass on, which their rows say; the fixed tasks, with
+// prompts and answers of set lengths (datasets.DrawFixed), have other prompts in
+// every pass and case, so that a cache is of use exactly where they are to begin
+// alike: there the warm-up has the prefix too.
+//
+// The answers of fixed tasks run to their length where the framework can be
+// made to: each target says how, which the row repeats, and
+// answers of another length are counted in it.
+//
+// The command cmd/compare runs the suite for several frameworks in turns.
 //
 // # Whatever happens
 //

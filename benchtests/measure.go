@@ -261,11 +261,8 @@ func (p *pass) explain(s *suite, reqs []results.Request) {
 	if !s.opt.ignoresEOS(datasets.Task(p.c.Task)) {
 		return
 	}
-	if t.IgnoreEOS == "" {
-		note("the framework cannot ignore the end of sequence")
-	} else {
-		note("the end of sequence is %s", t.IgnoreEOS)
-	}
+	how := cmp.Or(t.IgnoreEOS, "kept: the framework cannot ignore it")
+	note("the end of sequence is %s", how)
 	if short := lengths(reqs); short != "" {
 		note("%s", short)
 	}
