@@ -18,9 +18,11 @@
 //     (intake) and repeats: schedule, forward, sample, emit.
 //  4. sched/sched.go: Schedule picks the rows of the step: a token for every
 //     sequence that decodes, and chunks of prompts in what is left.
-//  5. kvcache/kvcache.go: Grow gives the sequence the cache blocks that those
-//     tokens are written to.
-//  6. models/gpt2.go (or llama.go): Model.Forward (model.go) hands the device the
+//  5. kvcache/kvcache.go: Find looks for blocks that hold the prompt's beginning
+//     already, and Grow gives the sequence those that the other tokens are
+//     written to.
+//  6. models/gpt2.go (or decoder.go, which Llama, Mistral and Qwen2 share, or
+//     phi.go): Model.Forward (model.go) hands the device the
 //     step that engine/step.go described, then forward, here, calls the
 //     operations layer by layer.
 //  7. kernels/kernels.go is the operations' contract; kernels/doc.go has their
