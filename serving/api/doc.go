@@ -147,7 +147,8 @@
 //
 // finish_reason is "stop" after an end-of-sequence token (stop_reason null), a
 // token of stop_token_ids (its id) or a stop string (the string), and "length"
-// at max_tokens or the end of the context.
+// at max_tokens or the end of the context. Before min_tokens no stop token is
+// drawn, and a stop string that is complete there stops nothing.
 //
 // A prompt that is echoed comes with the first token's event, and with logprobs
 // its tokens do too: the first of them has null, because nothing comes before

@@ -83,9 +83,7 @@ func (g *generation) decode(p *piece) {
 	if p.finish != "" {
 		text += g.text.Flush()
 	}
-	if g.count > g.req.MinTokens { // stop strings count from then on
-		text, p.matched = g.stop.push(text)
-	}
+	text, p.matched = g.stop.push(text, g.count > g.req.MinTokens)
 	switch {
 	case p.matched != "":
 		p.finish, p.stopID = engine.FinishStop, false

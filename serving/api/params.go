@@ -51,7 +51,7 @@ type job struct {
 	n       int              // choices of each input
 	seqs    []engine.Request // of every choice, by its index in the answer: input by input, n of each
 	out     output
-	stop    []string
+	stop    []automaton
 	stopIDs []int32 // stop tokens besides the model's own; stop_reason tells them
 
 	stream          bool
@@ -96,7 +96,7 @@ func (s *Server) prepare(rt *route, r *request) (*job, error) {
 		return nil, err
 	}
 	j := &job{id: newID(rt.prefix), chat: rt.chat, created: time.Now().Unix(), model: cmp.Or(r.model, s.cfg.Models[0]),
-		stop: r.stop, stream: r.stream, includeUsage: r.includeUsage, continuousUsage: r.includeUsage && r.continuousUsage}
+		stop: newAutomata(r.stop), stream: r.stream, includeUsage: r.includeUsage, continuousUsage: r.includeUsage && r.continuousUsage}
 	if j.n, err = s.choicesAsked(rt, r, params); err != nil {
 		return nil, err
 	}

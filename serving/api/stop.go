@@ -1,25 +1,16 @@
 package api
 
-// stopper finds stop strings in text that arrives in pieces, and holds back
-// what may yet become one. Each string has a Knuth-Morris-Pratt automaton, so a
-// byte costs O(1) whatever the strings are, and the longest state over all of
-// them is exactly the longest end of the text that is a beginning of a string.
-// Strings and pieces are UTF-8, so what is held back begins with a character.
-type stopper struct {
-	patterns []pattern
-	held     []byte // the end of the text that is not given out yet
+// automaton is one stop string's Knuth-Morris-Pratt automaton. A state is how
+// many bytes of text the input ends with. It is made once for a request and
+// never changed: the stoppers of all its choices use it.
+type automaton struct {
+	text string
+	fail []int // fail[i]: longest proper border of text[:i+1]
 }
 
-// pattern is one string's automaton.
-type pattern struct {
-	text  string
-	fail  []int // fail[i]: longest proper border of text[:i+1]
-	state int   // bytes of text that the input ends with
-}
-
-func newStopper(stops []string) *stopper {
-	s := &stopper{patterns: make([]pattern, len(stops))}
-	for i, text := range stops {
+func newAutomata(texts []string) []automaton {
+	list := make([]automaton, len(texts))
+	for i, text := range texts {
 		fail := make([]int, len(text))
 		for j, k := 1, 0; j < len(text); j++ {
 			for k > 0 && text[j] != text[k] {
@@ -30,37 +21,65 @@ func newStopper(stops []string) *stopper {
 			}
 			fail[j] = k
 		}
-		s.patterns[i] = pattern{text: text, fail: fail}
+		list[i] = automaton{text, fail}
 	}
-	return s
+	return list
+}
+
+// step returns the state after a byte more; state is below len(a.text).
+func (a *automaton) step(state int, c byte) int {
+	for state > 0 && a.text[state] != c {
+		state = a.fail[state-1]
+	}
+	if a.text[state] == c {
+		state++
+	}
+	return state
+}
+
+// stopper finds stop strings in text that arrives in pieces, and holds back
+// what may yet become one. A byte costs O(1) whatever the strings are, and the
+// longest state of their automata is exactly the longest end of the text that
+// is a beginning of a string. Strings and pieces are UTF-8, so what is held back
+// begins with a character.
+type stopper struct {
+	automata []automaton
+	states   []int
+	held     []byte // the end of the text that is not given out yet
+}
+
+func newStopper(of []automaton) *stopper {
+	return &stopper{automata: of, states: make([]int, len(of))}
 }
 
 // push adds text and returns what can be given out. matched is the stop string
 // that ended the text, "" for none: the first to be complete, and the longest
 // of those that end with the same byte; out is then cut before it. A matched
-// stopper is not used any further.
-func (s *stopper) push(text string) (out, matched string) {
-	if len(s.patterns) == 0 {
+// stopper is not used any further. A string that is complete before the text is
+// armed stops nothing, one that only begins there does.
+func (s *stopper) push(text string, armed bool) (out, matched string) {
+	if len(s.automata) == 0 || text == "" {
 		return text, ""
 	}
 	hold := 0
 	for i := range len(text) {
 		s.held = append(s.held, text[i])
 		hold = 0
-		for j := range s.patterns {
-			p := &s.patterns[j]
-			p.step(text[i])
-			hold = max(hold, p.state)
-			if p.state == len(p.text) && len(p.text) > len(matched) {
-				matched = p.text
+		for j := range s.automata {
+			a := &s.automata[j]
+			state := a.step(s.states[j], text[i])
+			if state == len(a.text) {
+				if armed && len(a.text) > len(matched) {
+					matched = a.text
+				}
+				state = a.fail[state-1]
 			}
+			s.states[j] = state
+			hold = max(hold, state)
 		}
 		if matched != "" {
 			return string(s.held[:len(s.held)-len(matched)]), matched
 		}
-	}
-	if text == "" {
-		return "", ""
 	}
 	n := len(s.held) - hold
 	out = string(s.held[:n])
@@ -73,16 +92,4 @@ func (s *stopper) flush() string {
 	out := string(s.held)
 	s.held = s.held[:0]
 	return out
-}
-
-func (p *pattern) step(c byte) {
-	if p.state == len(p.text) {
-		p.state = p.fail[p.state-1]
-	}
-	for p.state > 0 && p.text[p.state] != c {
-		p.state = p.fail[p.state-1]
-	}
-	if p.text[p.state] == c {
-		p.state++
-	}
 }

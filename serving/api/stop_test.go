@@ -10,9 +10,10 @@ import (
 )
 
 // naiveStop is what stopper must give, by the definition: the text before the
-// stop string that is complete first, the longest of those complete together.
-func naiveStop(text string, stops []string) (out, matched string) {
-	for end := 1; end <= len(text); end++ {
+// stop string that is complete first behind unarmed bytes, the longest of those
+// complete together.
+func naiveStop(text string, unarmed int, stops []string) (out, matched string) {
+	for end := unarmed + 1; end <= len(text); end++ {
 		for _, s := range stops {
 			if strings.HasSuffix(text[:end], s) && len(s) > len(matched) {
 				matched = s
@@ -25,11 +26,12 @@ func naiveStop(text string, stops []string) (out, matched string) {
 	return text, ""
 }
 
-// naiveHold is the longest end of text that begins a stop string.
+// naiveHold is the longest end of text that begins a stop string and is not all
+// of it.
 func naiveHold(text string, stops []string) int {
 	for n := len(text); n > 0; n-- {
 		for _, s := range stops {
-			if strings.HasPrefix(s, text[len(text)-n:]) {
+			if n < len(s) && strings.HasPrefix(s, text[len(text)-n:]) {
 				return n
 			}
 		}
@@ -37,12 +39,13 @@ func naiveHold(text string, stops []string) int {
 	return 0
 }
 
-func runStop(t *testing.T, pieces, stops []string) (out, matched string) {
+// runStop gives a stopper pieces, the first of them unarmed.
+func runStop(t *testing.T, pieces []string, unarmed int, stops []string) (out, matched string) {
 	t.Helper()
-	s := newStopper(stops)
+	s := newStopper(newAutomata(stops))
 	var all string
-	for _, p := range pieces {
-		o, m := s.push(p)
+	for i, p := range pieces {
+		o, m := s.push(p, i >= unarmed)
 		all += p
 		out += o
 		if m != "" {
@@ -73,7 +76,7 @@ func TestStopper(t *testing.T) {
 		{[]string{"xyz"}, []string{"xyz"}, "", "xyz"},
 	}
 	for _, tt := range tests {
-		out, matched := runStop(t, tt.pieces, tt.stops)
+		out, matched := runStop(t, tt.pieces, 0, tt.stops)
 		assert.Equalf(t, tt.out, out, "for %q with stops %q", tt.pieces, tt.stops)
 		assert.Equalf(t, tt.matched, matched, "for %q with stops %q", tt.pieces, tt.stops)
 	}
@@ -102,8 +105,9 @@ func TestStopperRandom(t *testing.T) {
 				pieces[i] = word(5)
 			}
 		}
-		out, matched := runStop(t, pieces, stops)
-		wantOut, wantMatched := naiveStop(strings.Join(pieces, ""), stops)
+		unarmed := max(0, rng.IntN(len(pieces)+3)-2)
+		out, matched := runStop(t, pieces, unarmed, stops)
+		wantOut, wantMatched := naiveStop(strings.Join(pieces, ""), len(strings.Join(pieces[:unarmed], "")), stops)
 		require.Equalf(t, wantOut, out, "for %q with stops %q", pieces, stops)
 		require.Equalf(t, wantMatched, matched, "for %q with stops %q", pieces, stops)
 		if matched != "" {
@@ -111,4 +115,19 @@ func TestStopperRandom(t *testing.T) {
 		}
 	}
 	require.Greater(t, matches, 1000, "the cases must stop often enough to test anything")
+}
+
+// TestStoppersShareAutomata: what long stop strings take does not grow with the
+// choices of a request, and a stopper's state is its own.
+func TestStoppersShareAutomata(t *testing.T) {
+	of := newAutomata([]string{"ab", strings.Repeat("x", 1<<20)})
+	a, b := newStopper(of), newStopper(of)
+	assert.Same(t, &a.automata[1].fail[0], &b.automata[1].fail[0])
+	out, _ := a.push("a", true)
+	assert.Empty(t, out)
+	out, matched := b.push("b", true)
+	assert.Equal(t, "b", out)
+	assert.Empty(t, matched, "the a before it was the other's")
+	_, matched = a.push("b", true)
+	assert.Equal(t, "ab", matched)
 }

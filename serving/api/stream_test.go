@@ -104,6 +104,8 @@ func TestStream(t *testing.T) {
 			[]string{"a", "b"}, "stop", ".", 2},
 		{"stop within min_tokens is not seen", engine.FinishLength, []string{"a.", "b", ".", "c.d"}, `,"stop":["."],"min_tokens":3`,
 			[]string{"a.", "b", ".", "c"}, "stop", ".", 4},
+		{"stop that begins within min_tokens", engine.FinishLength, []string{"a.", "b", "c.d", "e"}, `,"stop":["bc."],"min_tokens":2`,
+			[]string{"a.", "", ""}, "stop", "bc.", 3},
 	}
 	for _, tt := range tests {
 		for _, path := range []string{completionsPath, chatPath} {

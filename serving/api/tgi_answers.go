@@ -134,7 +134,7 @@ func (g *tgiReader) decode(t engine.Token, tok *tgiToken) {
 	if t.Finish != "" {
 		tok.Text += g.decoder.Flush()
 	}
-	out, matched := g.stop.push(tok.Text)
+	out, matched := g.stop.push(tok.Text, true)
 	g.text.WriteString(out)
 	switch {
 	case matched != "":

@@ -116,7 +116,7 @@ func (q *tgiRequest) setStop(_ *request, name string, raw json.RawMessage) error
 type tgiJob struct {
 	inputs   string
 	seqs     []engine.Request // best_of of them
-	stop     []string
+	stop     []automaton
 	details  bool
 	prefill  bool
 	sampling bool
@@ -131,7 +131,7 @@ func (s *Server) tgiAccept(rt tgiRoute, w http.ResponseWriter, r *http.Request) 
 	if _, err := s.readFields(w, r, q.fields()); err != nil {
 		return nil, err
 	}
-	j := &tgiJob{inputs: q.inputs, stop: q.stop, details: q.details || q.prefill, prefill: q.prefill,
+	j := &tgiJob{inputs: q.inputs, stop: newAutomata(q.stop), details: q.details || q.prefill, prefill: q.prefill,
 		stream: rt.stream || rt.either && q.stream, fullText: rt.fullText}
 	j.array = rt.either && !j.stream
 	if q.fullText != nil {
