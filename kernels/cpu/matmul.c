@@ -37,6 +37,14 @@ static void pack_task(void *arg, int task, int worker) {
     }
 }
 
+// look_ahead has the `done`-th tile of a group ask for its share of the next group.
+static void look_ahead(matmul_tile *tile, const matmul_job *j, int g, int done, int groups) {
+    const size_t lines = tile->panel_bytes / 64, group = tile->panel_bytes * j->group;
+    const size_t from = (size_t)done * lines * AHEAD;
+    tile->ahead_step = from < group && g + 1 < groups ? AHEAD : 0;
+    tile->ahead = (const char *)j->w->data + (size_t)(g + 1) * group + from;
+}
+
 static void multiply_task(void *arg, int task, int worker) {
     (void)worker;
     const matmul_job *j = arg;
@@ -52,6 +60,7 @@ static void multiply_task(void *arg, int task, int worker) {
         for (int t = t_lo; t < t_hi; t++) {
             const int lo = span(j->rows, t, j->tiles), rows = span(j->rows, t + 1, j->tiles) - lo;
             const int whole = (g + 1) * j->group <= panels;
+            look_ahead(&tile, j, g, t - t_lo, groups);
             tile.x = j->packed + (size_t)lo * j->k_pad * j->kind->x_bytes;
             // A group that is short of panels is done one by one.
             for (int p = g * j->group; p < min_int((g + 1) * j->group, panels); p += whole ? j->group : 1) {

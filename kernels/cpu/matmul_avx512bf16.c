@@ -28,7 +28,7 @@
 // the processor itself runs far enough ahead and only the borders of panels and
 // pages are left; with more it is busy with one line for longer than its window
 // reaches.
-#define PREFETCH(rows) ((rows) <= 8 ? 256 : 2048)
+#define PREFETCH(rows) 256
 
 FN __mmask16 first(int n) { return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1); }
 
@@ -40,9 +40,14 @@ FN void tile(const matmul_tile *t, const int rows, const int panels) {
         for (int p = 0; p < panels; p++)
             acc[r][p] = _mm512_setzero_ps();
     const int32_t *x = t->x;
-    const char *w = t->w;
-    for (int k = 0; k < t->k; k += 2, w += 64, x += rows) {
+    const char *w = t->w, *ahead = t->ahead_step ? t->ahead : w;
+    const int step = t->ahead_step;
+    for (int k = 0; k < t->k; k += 2, w += 64, x += rows, ahead += step) {
         __m512i line[4];
+        if (rows >= 5) {
+            _mm_prefetch(ahead, _MM_HINT_T1);
+            _mm_prefetch(ahead + 64, _MM_HINT_T1);
+        }
 #pragma GCC unroll 4
         for (int p = 0; p < panels; p++) {
             const char *at = w + (size_t)p * t->panel_bytes;

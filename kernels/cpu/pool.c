@@ -6,11 +6,14 @@
 //           of times a step.
 // Threads   the caller is worker 0. The others spin for SPIN_NS after their last
 //           task and then sleep on a futex, so that an idle device costs nothing.
-// Tasks     are claimed one by one from `ticket`, which holds the job's number,
-//           its tasks and the next one in one word: a claim can only succeed
-//           for the job that is running, and a thread that the system keeps
-//           away delays the task it holds, not the job. The job is over when
-//           all its tasks are done; a thread that never woke is not waited for.
+// Tasks     are shared out evenly: each worker has a range of them, which it
+//           claims one by one from the front, so that it reads what lies side by
+//           side in memory; when it has none left it helps the others. A range's
+//           ticket holds the job's number, the next task and the range's end in
+//           one word: a claim can only succeed for the job that is running, and
+//           a thread that the system keeps away delays the task it holds, not
+//           the job. The job is over when all its tasks are done; a thread that
+//           never woke is not waited for.
 // Cost      measured here with empty tasks: BenchmarkPool in cpu_test.go.
 
 #define _GNU_SOURCE
@@ -38,17 +41,26 @@ typedef struct {
     int index;
 } worker_arg;
 
+// A worker's range of tasks, in a cache line of its own.
+typedef struct {
+    _Alignas(64) _Atomic uint64_t ticket; // job<<40 | end<<20 | next task
+} range;
+
 struct pool {
-    int threads;
+    int threads;      // the caller included
+    int started;      // of the threads-1 others
     pthread_t *ids;   // [threads-1]
     worker_arg *args; // [threads-1]
 
-    // The job. fn and arg change only while no task is unfinished.
+    range *ranges;    // [threads]
+
+    // The job. fn, arg and tasks change only while no task is unfinished.
     pool_task fn;
     void *arg;
+    uint32_t tasks;
+    uint64_t job; // its number, the caller's
 
-    _Alignas(64) _Atomic uint64_t ticket; // job<<40 | tasks<<20 | next task
-    _Alignas(64) _Atomic uint32_t done;   // tasks that have ended
+    _Alignas(64) _Atomic uint32_t done; // tasks that have ended
     _Atomic uint32_t caller_sleeps;
     _Alignas(64) _Atomic uint32_t epoch; // futex: changes with every job and with stop
     _Atomic uint32_t sleepers;
@@ -69,27 +81,42 @@ static int64_t now_ns(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static uint32_t ticket_tasks(uint64_t t) { return t >> 20 & POOL_MAX_TASKS; }
+static uint32_t ticket_end(uint64_t t) { return t >> 20 & POOL_MAX_TASKS; }
 static uint32_t ticket_next(uint64_t t) { return t & POOL_MAX_TASKS; }
 
-// help runs tasks of the current job until none is left to claim.
-static void help(pool *p, int worker) {
-    uint64_t t = atomic_load_explicit(&p->ticket, memory_order_acquire);
-    while (ticket_next(t) < ticket_tasks(t)) {
-        if (!atomic_compare_exchange_weak_explicit(&p->ticket, &t, t + 1, memory_order_acquire,
+// finish counts a task that has ended; the last one wakes the caller.
+static void finish(pool *p, int worker) {
+    const uint32_t tasks = p->tasks; // before the count lets the caller go on
+    if (atomic_fetch_add(&p->done, 1) + 1 == tasks && worker != 0 && atomic_load(&p->caller_sleeps))
+        futex_wake(&p->done, 1);
+}
+
+// drain runs the tasks of a range until none is left to claim.
+static void drain(pool *p, range *r, int worker) {
+    uint64_t t = atomic_load_explicit(&r->ticket, memory_order_acquire);
+    while (ticket_next(t) < ticket_end(t)) {
+        if (!atomic_compare_exchange_weak_explicit(&r->ticket, &t, t + 1, memory_order_acquire,
                                                    memory_order_acquire))
             continue;
         p->fn(p->arg, (int)ticket_next(t), worker);
-        uint32_t done = atomic_fetch_add(&p->done, 1) + 1;
-        if (done == ticket_tasks(t) && worker != 0 && atomic_load(&p->caller_sleeps))
-            futex_wake(&p->done, 1);
-        t = atomic_load_explicit(&p->ticket, memory_order_acquire);
+        finish(p, worker);
+        t = atomic_load_explicit(&r->ticket, memory_order_acquire);
     }
 }
 
+// help runs the worker's own tasks, then those that others have left.
+static void help(pool *p, int worker) {
+    for (int i = 0, r = worker; i < p->threads; i++, r = r + 1 < p->threads ? r + 1 : 0)
+        drain(p, &p->ranges[r], worker);
+}
+
 static int work_left(pool *p) {
-    uint64_t t = atomic_load_explicit(&p->ticket, memory_order_acquire);
-    return ticket_next(t) < ticket_tasks(t);
+    for (int i = 0; i < p->threads; i++) {
+        uint64_t t = atomic_load_explicit(&p->ranges[i].ticket, memory_order_acquire);
+        if (ticket_next(t) < ticket_end(t))
+            return 1;
+    }
+    return 0;
 }
 
 // spin waits up to SPIN_NS for the condition; true when it came.
@@ -129,9 +156,13 @@ void pool_run(pool *p, pool_task fn, void *arg, int tasks) {
     }
     p->fn = fn;
     p->arg = arg;
+    p->tasks = (uint32_t)tasks;
+    p->job++;
     atomic_store(&p->done, 0);
-    uint64_t job = (atomic_load_explicit(&p->ticket, memory_order_relaxed) >> 40) + 1;
-    atomic_store(&p->ticket, job << 40 | (uint64_t)tasks << 20);
+    for (int i = 0; i < p->threads; i++) {
+        const uint64_t from = (uint64_t)tasks * i / p->threads, to = (uint64_t)tasks * (i + 1) / p->threads;
+        atomic_store_explicit(&p->ranges[i].ticket, p->job << 40 | to << 20 | from, memory_order_release);
+    }
     atomic_fetch_add(&p->epoch, 1);
     uint32_t asleep = atomic_load(&p->sleepers);
     if (asleep)
@@ -173,13 +204,16 @@ pool *pool_new(int threads, const int32_t *cpus) {
     pool *p = aligned_alloc(64, (sizeof *p + 63) & ~(size_t)63);
     if (!p)
         return NULL;
-    *p = (pool){.threads = 1};
+    *p = (pool){.threads = threads};
     p->ids = calloc((size_t)threads, sizeof *p->ids);
     p->args = calloc((size_t)threads, sizeof *p->args);
-    int ok = p->ids && p->args;
+    p->ranges = aligned_alloc(64, (size_t)threads * sizeof *p->ranges);
+    int ok = p->ids && p->args && p->ranges;
+    for (int i = 0; ok && i < threads; i++)
+        atomic_init(&p->ranges[i].ticket, 0);
     for (int i = 0; ok && i < threads - 1; i++)
         if ((ok = start(p, i, cpus)))
-            p->threads++;
+            p->started++;
     if (!ok) {
         pool_free(p);
         return NULL;
@@ -191,10 +225,11 @@ void pool_free(pool *p) {
     atomic_store(&p->stop, 1);
     atomic_fetch_add(&p->epoch, 1);
     futex_wake(&p->epoch, INT_MAX);
-    for (int i = 0; i < p->threads - 1; i++)
+    for (int i = 0; i < p->started; i++)
         pthread_join(p->ids[i], NULL);
     free(p->ids);
     free(p->args);
+    free(p->ranges);
     free(p);
 }
 
