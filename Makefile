@@ -25,7 +25,7 @@ OUT        ?=
 # Where `make clients` installs the client libraries that the server is tested with.
 CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/servebench/clients
 
-.PHONY: all build bench test parity lint fuzz serve smollm2 clients benchmarks real-sizes compare-cpu compare-llamacpp clean
+.PHONY: all build bench test parity lint fuzz serve smollm2 clients benchmarks limits real-sizes compare-cpu compare-llamacpp clean
 
 all: build
 
@@ -77,9 +77,16 @@ fuzz:
 	    echo "$$p $$f"; \
 	    $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$p || exit 1; done; done
 
-# The kernels' own benchmarks: GB/s and GFLOP/s.
+# The kernels' own benchmarks, and whole steps of models: GB/s, GFLOP/s and the
+# share of what the machine does at most.
 benchmarks:
-	$(GO) test ./kernels/... -run '^$$' -bench . $(ARGS)
+	$(GO) test ./kernels/... -run '^$$' -bench . -timeout 0 $(ARGS)
+	$(GO) test ./serving/models -run '^$$' -bench Forward -timeout 0 $(ARGS)
+
+# What the machine does at most: reading memory, float32 multiply-adds, bfloat16
+# dot products, on one core and on all.
+limits:
+	$(GO) run ./kernels/cmd/limits $(ARGS)
 
 # The mission's large models with dummy weights in bfloat16, one after the other,
 # at 1 and 4 streams: tokens/s, and the GB/s at which their weights were read

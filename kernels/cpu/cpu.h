@@ -13,6 +13,7 @@
 enum { CPU_F32, CPU_BF16, CPU_F16 };                   // kernels.DType
 enum { CPU_AVX512BF16, CPU_AVX512, CPU_AVX2 };         // instruction sets, best first
 enum { CPU_GELU_TANH, CPU_SILU };                      // kernels.Act
+enum { CPU_LIMIT_READ, CPU_LIMIT_FMA, CPU_LIMIT_DOT }; // what cpu_limit does
 
 typedef struct cpu_device cpu_device;
 
@@ -83,6 +84,16 @@ int cpu_attention(cpu_device *d, float *out, const float *qkv, const cpu_kv *kv,
 void cpu_activate(cpu_device *d, float *out, const float *x, int act, int gated, int rows, int width);
 void cpu_add(cpu_device *d, float *x, const float *y, int rows, int width);
 void cpu_gather(cpu_device *d, float *out, const float *x, const float *delta, int width);
+
+// cpu_limit keeps the device's threads at one thing, cut in tasks: reading data
+// once, or multiplying out of registers (float32, or bfloat16 dot products,
+// which the CPU must have). It returns the bytes or floating-point operations
+// of it all; 0: out of memory.
+double cpu_limit(cpu_device *d, int what, const void *data, size_t bytes, int tasks);
+
+// cpu_small_pages takes huge pages away from memory of cpu_alloc that was not
+// written to yet.
+void cpu_small_pages(void *data, size_t bytes);
 
 // cpu_vexp is the kernels' exponential of n floats, for its test.
 void cpu_vexp(int isa, float *dst, const float *src, int n);

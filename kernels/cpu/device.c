@@ -58,6 +58,8 @@ void *cpu_alloc(cpu_device *d, size_t bytes) {
     return p;
 }
 
+void cpu_small_pages(void *data, size_t bytes) { madvise(data, bytes, MADV_NOHUGEPAGE); }
+
 void *scratch_take(scratch *s, size_t bytes) {
     if (s->bytes >= bytes)
         return s->data;

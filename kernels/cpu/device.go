@@ -122,7 +122,7 @@ func New(o Options) (kernels.Device, error) {
 	if c == nil {
 		return nil, fmt.Errorf("cpu: cannot start %d threads", threads)
 	}
-	d := &device{c: c, dtype: o.DType, name: fmt.Sprintf("cpu (%s, %d threads)", s.label, threads)}
+	d := &device{c: c, dtype: o.DType, threads: threads, name: fmt.Sprintf("cpu (%s, %d threads)", s.label, threads)}
 	if threads == 1 {
 		d.name = fmt.Sprintf("cpu (%s, 1 thread)", s.label)
 	}
@@ -130,12 +130,13 @@ func New(o Options) (kernels.Device, error) {
 }
 
 type device struct {
-	c     *C.cpu_device // nil once closed
-	dtype kernels.DType
-	name  string
-	step  *kernels.Step // nil outside of a step
-	kv    *kv           // the cache that step has been checked against
-	err   error         // the step's first
+	c       *C.cpu_device // nil once closed
+	dtype   kernels.DType
+	threads int
+	name    string
+	step    *kernels.Step // nil outside of a step
+	kv      *kv           // the cache that step has been checked against
+	err     error         // the step's first
 }
 
 // weight is a matrix in panels, or a row-major float32 table, in C memory.
