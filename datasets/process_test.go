@@ -127,7 +127,7 @@ func TestTokenizerProcessHangs(t *testing.T) {
 	p := start(t, tokenizertest.Hang)
 	cause := errors.New("enough of it")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	time.AfterFunc(20*time.Millisecond, func() { cancel(cause) })
+	time.AfterFunc(300*time.Millisecond, func() { cancel(cause) }) // before it, Count has to have asked
 	_, err := p.Count(ctx, []string{strings.Repeat("x", 1<<20)}, false)
 	require.ErrorIs(t, err, cause)
 	_, err = p.Count(t.Context(), []string{"x"}, false)
