@@ -18,7 +18,7 @@ var installed = map[string]struct{ path, setup string }{
 	"vllm":         {"py/bin/vllm", "../shared/peers/setup.sh DIR vllm"},
 	"transformers": {"py/bin/transformers", "../shared/peers/setup.sh DIR vllm transformers"},
 	"llamacpp":     {"llama/llama-server", "../shared/peers/setup.sh DIR llamacpp"},
-	"tgi":          {"text-generation-launcher", "../shared/peers/tgi/setup.sh DIR-OF-ITS-OWN"},
+	"tgi":          {"text-generation-launcher", "../shared/peers/tgi/setup.sh DIR"},
 }
 
 // model is a model in the two forms that frameworks take.
@@ -79,17 +79,16 @@ func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 func find(ctx context.Context, frameworks []*target.Target, models []model, peers []string) (env []string, err error) {
 	var errs []error
 	for _, t := range frameworks {
-		where, isPeer := installed[t.Name]
-		if isPeer && os.Getenv(t.Variable) == "" {
-			if path := firstOf(peers, where.path); path != "" {
-				path, err := filepath.Abs(path)
-				if err != nil {
+		if where, isPeer := installed[t.Name]; isPeer {
+			path := firstOf(peers, where.path)
+			if path != "" && os.Getenv(t.Variable) == "" {
+				if path, err = filepath.Abs(path); err != nil {
 					return nil, err
 				}
 				env = append(env, t.Variable+"="+path)
 			} else if _, err := t.Program(ctx, ""); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w; it is not in %s either: install it with\n  %s\nor leave it out of the frameworks",
-					t.Name, err, strings.Join(peers, ", "), where.setup))
+				errs = append(errs, fmt.Errorf("%s: %w; install it with\n  %s\nand name DIR in -peers (%s now), or leave it out of -frameworks",
+					t.Name, err, where.setup, strings.Join(peers, ",")))
 			}
 		}
 		for _, m := range models {
