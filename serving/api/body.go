@@ -46,18 +46,17 @@ var notNumber = regexp.MustCompile(`"([^"\\]{1,64})"\s{0,8}:\s{0,8}(-?(?:NaN|Inf
 
 // parseObject runs the setter of every field of a JSON object. Fields without
 // one go to req.ignored. Of several errors the one of the alphabetically first field is returned.
-func parseObject(body []byte, fields map[string]setter) (*request, error) {
+func parseObject(req *request, body []byte, fields map[string]setter) error {
 	if !utf8.Valid(body) {
-		return nil, badRequest("", "the body is not UTF-8: byte %d", invalidUTF8(body))
+		return badRequest("", "the body is not UTF-8: byte %d", invalidUTF8(body))
 	}
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
-		return nil, jsonError(body, err)
+		return jsonError(body, err)
 	}
 	if raw == nil {
-		return nil, badRequest("", "the body must be a JSON object, not null")
+		return badRequest("", "the body must be a JSON object, not null")
 	}
-	req := &request{}
 	for _, name := range slices.Sorted(maps.Keys(raw)) {
 		value := raw[name]
 		set, known := fields[name]
@@ -65,19 +64,22 @@ func parseObject(body []byte, fields map[string]setter) (*request, error) {
 		case isNull(value):
 		case known:
 			if err := set(req, name, value); err != nil {
-				return nil, err
+				return err
 			}
 		default:
 			req.ignored = append(req.ignored, quote([]byte(name)))
 		}
 	}
-	return req, nil
+	return nil
 }
 
 // jsonError says where a body stops being JSON, and names the field where that
 // is for a NaN or an Infinity.
 func jsonError(body []byte, err error) error {
 	var syntax *json.SyntaxError
+	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
+		return badRequest("", "the body must be a JSON object, not of type %s", wrong.Value)
+	}
 	if !errors.As(err, &syntax) {
 		return badRequest("", "the body must be a JSON object: %v", err)
 	}

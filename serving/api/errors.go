@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"servebench/serving/engine"
+	"servebench/serving/sample"
 )
 
 // The error types of answers, as vLLM names them; each goes with one status.
@@ -73,6 +74,8 @@ func asAPIError(err error) *apiError {
 		return badRequest("max_tokens", "%s", long.Error())
 	case errors.Is(err, engine.ErrEmptyPrompt), errors.Is(err, engine.ErrBadToken):
 		return badRequest("prompt", "%s", err.Error())
+	case errors.Is(err, sample.ErrNoToken):
+		return badRequest("allowed_token_ids", "no token is left to be drawn: each of allowed_token_ids is a stop token that min_tokens forbids, or none of the tokenizer's")
 	case errors.Is(err, engine.ErrBadParams):
 		return badRequest("", "%s", err.Error())
 	case errors.Is(err, engine.ErrOverloaded):

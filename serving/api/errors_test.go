@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"servebench/serving/engine"
+	"servebench/serving/sample"
 )
 
 const (
@@ -33,7 +34,7 @@ var refusals = []struct {
 	{completionsPath, ``, 400, "", []string{"byte 0"}},
 	{completionsPath, `{"prompt": "x", `, 400, "", []string{"byte 16"}},
 	{completionsPath, `{"prompt": "x"} {}`, 400, "", []string{"byte 17"}},
-	{completionsPath, `[1]`, 400, "", []string{"object"}},
+	{completionsPath, `[1]`, 400, "", []string{"object", "array"}},
 	{completionsPath, `null`, 400, "", []string{"object"}},
 	{completionsPath, `"x"`, 400, "", []string{"object"}},
 	{completionsPath, "{\"prompt\": \"a\xffb\"}", 400, "", []string{"UTF-8", "byte 13"}},
@@ -112,6 +113,9 @@ var refusals = []struct {
 	{chatPath, `{"messages":[{"role":"user","content":[{"type":"text"}]}]}`, 400, "messages[0].content[0]", []string{"text"}},
 	{chatPath, `{"messages":[{"role":"assistant","content":null,"tool_calls":[{}]}]}`, 400, "messages[0].tool_calls", []string{"tool", "out of the scope"}},
 	{chatPath, `{"messages":[{"role":"forbidden","content":"x"}]}`, 400, "messages", []string{"no such role", "template"}},
+	{chatPath, `{"messages":[{"role":"user","content":"` + strings.Repeat("x ", 3000) + `"}]}`, 400, "messages", []string{"2048", "alone has 300"}},
+	{chatPath, `{"messages":[{"role":"user","content":"` + strings.Repeat("x ", 2000) + `"}],"prompt_logprobs":20,"n":128}`, 400, "prompt_logprobs", []string{"4194304"}},
+	{completionsPath, `{"prompt":["` + strings.Repeat("x ", 3000) + `"]}`, 400, "prompt[0]", []string{"3000"}},
 	// models
 	{completionsPath, `{"model":"other","prompt":"x"}`, 404, "model", []string{"other", "smol", "org/alias"}},
 	{chatPath, `{"model":"other",` + hi + `,"stream":true}`, 404, "model", []string{"other", "smol"}},
@@ -121,7 +125,8 @@ var refusals = []struct {
 	{completionsPath, `{"prompt":"x","n":257}`, 400, "n", []string{"257", "256"}},
 	{chatPath, `{` + hi + `,"n":4294967297}`, 400, "n", []string{"4294967297", "256"}},
 	{completionsPath, `{"prompt":["x","y"],"n":129}`, 400, "n", []string{"129", "2 prompts", "256"}},
-	{completionsPath, `{"prompt":[` + strings.Repeat(`"x",`, 256) + `"x"]}`, 400, "prompt", []string{"257", "256"}},
+	{completionsPath, `{"prompt":[` + strings.Repeat(`"x",`, 256) + `"x"]}`, 400, "prompt", []string{"more than 256"}},
+	{completionsPath, `{"prompt":[` + strings.Repeat(`"",`, 1<<16) + `7]}`, 400, "prompt", []string{"more than 256"}},
 	{completionsPath, `{"prompt":"x","best_of":3}`, 400, "best_of", []string{"3", "n is 1"}},
 	{completionsPath, `{"prompt":"x","best_of":2,"n":3}`, 400, "best_of", []string{"2", "n is 3"}},
 	{completionsPath, `{"prompt":["a",""]}`, 400, "prompt[1]", []string{"empty"}},
@@ -156,7 +161,7 @@ var refusals = []struct {
 	{chatPath, `{` + hi + `,"logprobs":1}`, 400, "logprobs", []string{"true or false"}},
 	{chatPath, `{` + hi + `,"logprobs":true,"top_logprobs":21}`, 400, "top_logprobs", []string{"21", "--max-logprobs, 20"}},
 	{chatPath, `{` + hi + `,"top_logprobs":2}`, 400, "top_logprobs", []string{"logprobs is not true"}},
-	{completionsPath, `{"prompt":"` + strings.Repeat("x ", 2000) + `","echo":true,"logprobs":20,"n":128}`, 400, "prompt", []string{"5376000", "4194304"}},
+	{completionsPath, `{"prompt":"` + strings.Repeat("x ", 2000) + `","echo":true,"logprobs":20,"n":128}`, 400, "logprobs", []string{"5376000", "4194304"}},
 	{completionsPath, `{"prompt":"x","echo":true,"max_tokens":-1}`, 400, "max_tokens", []string{"-1"}},
 	{completionsPath, `{"prompt":"x","echo":true,"max_tokens":0,"min_tokens":1}`, 400, "min_tokens", []string{"1", "0"}},
 	{chatPath, `{` + hi + `,"echo":true,"max_tokens":0}`, 400, "max_tokens", []string{"0", "1 or more"}},
@@ -283,6 +288,14 @@ func TestFaults(t *testing.T) {
 	message, _ = readError(t, 500, []byte(events[2]))
 	assert.Contains(t, message, "step 3")
 	assert.Equal(t, "[DONE]", events[3])
+
+	f = newFake("")
+	f.engine.err = fmt.Errorf("%w: %w", engine.ErrSample, sample.ErrNoToken)
+	w = f.post(t, completionsPath, `{"prompt":"x","allowed_token_ids":[5],"stop_token_ids":[5],"min_tokens":1}`)
+	require.Equal(t, http.StatusBadRequest, w.Code)
+	message, param := readError(t, 400, w.Body.Bytes())
+	assert.Equal(t, "allowed_token_ids", param)
+	assert.Contains(t, message, "min_tokens")
 
 	f = newFake(engine.FinishAbort, "Hel")
 	w = f.post(t, chatPath, `{"messages":[{"role":"user","content":"x"}]}`)

@@ -9,6 +9,8 @@ import (
 
 // request is a parsed body. nil, and false, stand for what was left out.
 type request struct {
+	mostPrompts int // that the body may have; set before it is read
+
 	model               string
 	prompts             []prompt
 	messages            []tokenizer.Message // nil when left out

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,12 +25,20 @@ func setPrompt(r *request, name string, raw json.RawMessage) error {
 	if raw[0] != '[' || isIDList(raw) {
 		return r.addPrompt(name, raw)
 	}
-	var list []json.RawMessage
-	if err := json.Unmarshal(raw, &list); err != nil {
+	// Element by element: of millions, which a body has room for, one too many
+	// is read and no more.
+	list := json.NewDecoder(bytes.NewReader(raw))
+	if _, err := list.Token(); err != nil {
 		return wrongType(name, "a string or a list", raw)
 	}
-	r.prompts = make([]prompt, 0, len(list)) // Server.prompts refuses an empty one
-	for i, one := range list {
+	for i := 0; list.More(); i++ { // encodePrompts refuses an empty list
+		if i == r.mostPrompts {
+			return badRequest(name, "prompt holds more than %d prompts, which is how many choices one request may have in all: send several requests", i)
+		}
+		var one json.RawMessage
+		if err := list.Decode(&one); err != nil {
+			return wrongType(name, "a list of strings or of lists of token ids", raw)
+		}
 		if err := r.addPrompt(name+"["+strconv.Itoa(i)+"]", one); err != nil {
 			return err
 		}
@@ -80,8 +90,8 @@ func (r *request) message(at string, raw json.RawMessage) (m tokenizer.Message, 
 	if json.Unmarshal(raw, &parts) != nil || parts == nil {
 		return m, wrongType(at, "an object with role and content", raw)
 	}
-	for key, value := range parts {
-		switch {
+	for _, key := range slices.Sorted(maps.Keys(parts)) {
+		switch value := parts[key]; {
 		case key == "role" || key == "content" || isNull(value):
 		case key == "tool_calls" || key == "tool_call_id" || key == "function_call":
 			return m, badRequest(at+"."+key, "%s.%s is not served: %s; leave it out", at, key, noTools)

@@ -62,6 +62,7 @@ type job struct {
 // input is one encoded prompt.
 type input struct {
 	ids  []int32
+	name string // the field that it came from
 	echo string // what comes before the generated text
 }
 
@@ -137,9 +138,9 @@ func (s *Server) sequences(rt *route, r *request, j *job, params sample.Params, 
 		}
 	}
 	j.seqs = make([]engine.Request, 0, len(j.inputs)*j.n)
-	for i, in := range j.inputs {
+	for _, in := range j.inputs {
 		var err error
-		if base.MaxTokens, err = s.fit(i, r, in.ids, limit); err != nil {
+		if base.MaxTokens, err = s.fit(in, limit); err != nil {
 			return err
 		}
 		if limit.tokens < 0 && !rt.chat {
@@ -168,12 +169,16 @@ func (s *Server) sequences(rt *route, r *request, j *job, params sample.Params, 
 
 // checkPromptLogprobs bounds what the prompts' log-probabilities take.
 func checkPromptLogprobs(j *job, top int) error {
+	name := "prompt_logprobs"
+	if !j.out.prompt {
+		name = "logprobs" // with echo
+	}
 	total := 0
 	for _, in := range j.inputs {
 		total += len(in.ids) * j.n * (1 + top)
 	}
 	if total > maxPromptLogprobs {
-		return badRequest("prompt", "the prompts have %d log-probabilities to tell, over all choices and alternatives; one request may ask for %d: send several requests",
+		return badRequest(name, "the prompts have %d log-probabilities to tell, over all choices and alternatives; one request may ask for %d: send several requests",
 			total, maxPromptLogprobs)
 	}
 	return nil
@@ -213,10 +218,7 @@ func (s *Server) choicesAsked(rt *route, r *request, p sample.Params) (int, erro
 	if !rt.chat {
 		prompts = max(1, len(r.prompts))
 	}
-	switch most := s.cfg.MaxChoices; {
-	case prompts > most:
-		return 0, badRequest("prompt", "prompt holds %d prompts; one request may have %d choices in all: send several requests", prompts, most)
-	case n > int64(most/prompts):
+	if most := s.cfg.MaxChoices; n > int64(most/prompts) {
 		return 0, badRequest("n", "n is %d, for each of %d prompts; one request may have %d choices in all: ask for fewer or send several requests", n, prompts, most)
 	}
 	return int(n), nil
@@ -290,14 +292,11 @@ func (s *Server) maxTokensAsked(rt *route, r *request) (tokenLimit, error) {
 
 // fit returns the output tokens of an input: those that were asked for, or all
 // that the context has left. It is at least 1, for the engine's sake.
-func (s *Server) fit(i int, r *request, ids []int32, limit tokenLimit) (int, error) {
-	n, name := len(ids), "prompt"
-	if len(r.prompts) > 1 {
-		name = r.prompts[i].name
-	}
+func (s *Server) fit(in input, limit tokenLimit) (int, error) {
+	n := len(in.ids)
 	switch room := s.cfg.MaxModelLen - n; {
 	case room < 1:
-		return 0, badRequest(name, "the model's context is %d tokens, prompt and output together, but the prompt alone has %d: shorten it",
+		return 0, badRequest(in.name, "the model's context is %d tokens, prompt and output together, but the prompt alone has %d: shorten it",
 			s.cfg.MaxModelLen, n)
 	case limit.tokens > room:
 		return 0, badRequest(limit.field, "the model's context is %d tokens, but the prompt has %d and %s asks for %d more (%d in all): shorten the prompt or lower %s",

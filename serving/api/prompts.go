@@ -59,7 +59,7 @@ func (s *Server) encodePrompts(r *request, keep int) ([]input, error) {
 		if p.text == "" && len(p.ids) == 0 {
 			return nil, badRequest(p.name, "%s is missing or empty: give a text or a list of token ids", p.name)
 		}
-		in, text := input{ids: p.ids}, p.text
+		in, text := input{ids: p.ids, name: p.name}, p.text
 		if len(p.ids) == 0 {
 			in.ids = s.encodeText(p.text, special)
 		}
@@ -95,7 +95,7 @@ func (s *Server) encodeChat(r *request, keep int) ([]input, error) {
 		return nil, badRequest("messages", "the messages have no tokens")
 	}
 	ids, _ = truncate(ids, keep)
-	in := input{ids: ids}
+	in := input{ids: ids, name: "messages"}
 	if last := r.messages[len(r.messages)-1]; r.echo && last.Role == assistant {
 		in.echo = last.Content // as vLLM: the beginning of the message that the answer goes on with
 	}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -156,7 +157,8 @@ func setStreamOptions(r *request, name string, raw json.RawMessage) error {
 	}
 	r.streamOptions = true
 	known := map[string]*bool{"include_usage": &r.includeUsage, "continuous_usage_stats": &r.continuousUsage}
-	for key, value := range options {
+	for _, key := range slices.Sorted(maps.Keys(options)) {
+		value := options[key]
 		to, ok := known[key]
 		switch full := name + "." + key; {
 		case isNull(value):

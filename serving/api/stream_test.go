@@ -313,8 +313,9 @@ func TestRequest(t *testing.T) {
 
 // TestMessages: the forms of content, as the template sees them.
 func TestMessages(t *testing.T) {
-	r, err := parseObject([]byte(`{"messages":[
-		{"role":"system","content":"s","name":"x","refusal":null},
+	r := &request{}
+	err := parseObject(r, []byte(`{"messages":[
+		{"role":"system","content":"s","name":"x","alias":"y","refusal":null},
 		{"role":"assistant"},{"role":"assistant","content":null,"tool_calls":null},
 		{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
 		{"role":"user","content":[]},{"role":"user","content":""}],
@@ -325,7 +326,7 @@ func TestMessages(t *testing.T) {
 		texts = append(texts, m.Role+":"+m.Content)
 	}
 	assert.Equal(t, []string{"system:s", "assistant:", "assistant:", "user:a\nb", "user:", "user:"}, texts)
-	assert.ElementsMatch(t, []string{"messages[0].name", "temprature", "Model", "stream_options.x"}, r.ignored)
+	assert.Equal(t, []string{"Model", "messages[0].alias", "messages[0].name", "stream_options.x", "temprature"}, r.ignored)
 }
 
 // TestIgnored: unknown fields work, and are named in the answer.

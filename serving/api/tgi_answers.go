@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"servebench/serving/engine"
 )
@@ -209,13 +208,8 @@ func (g *tgiReader) event(tok tgiToken) tgiEvent {
 	return e
 }
 
-// tokenText is a token's text by itself; half a character is U+FFFD.
-func (s *Server) tokenText(id int32) string {
-	if b := s.cfg.Tokenizer.Bytes(id); utf8.ValidString(b) {
-		return b
-	}
-	return s.cfg.Tokenizer.Decode([]int32{id}, false)
-}
+// tokenText is a token's text by itself.
+func (s *Server) tokenText(id int32) string { return spelling(s.cfg.Tokenizer, id, false) }
 
 // special tells the tokens that are left out of texts.
 func (s *Server) special(id int32) bool {

@@ -49,8 +49,8 @@ func (q *tgiRequest) fields() map[string]setter {
 				return wrongType(name, "an object", raw)
 			}
 			q.parameters = true
-			inner, err := parseObject(raw, q.parameterFields())
-			if err != nil {
+			var inner request
+			if err := parseObject(&inner, raw, q.parameterFields()); err != nil {
 				return err
 			}
 			for _, ignored := range inner.ignored {

@@ -137,8 +137,8 @@ func (s *Server) readFields(w http.ResponseWriter, r *http.Request, fields map[s
 	if err != nil {
 		return nil, err
 	}
-	req, err := parseObject(body, fields)
-	if err != nil {
+	req := &request{mostPrompts: s.cfg.MaxChoices}
+	if err := parseObject(req, body, fields); err != nil {
 		return nil, err
 	}
 	s.reportIgnored(w, req.ignored)
