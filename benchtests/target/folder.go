@@ -56,6 +56,9 @@ func rewrite(from, to string, change func(map[string]any) error) error {
 	} else if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
+	if err == nil && object == nil {
+		err = errors.New("null, not an object")
+	}
 	if err == nil {
 		err = change(object)
 	}

@@ -274,3 +274,25 @@ func TestServedName(t *testing.T) {
 	_, err := ServedName(t.Context(), srv.URL, "gpt2")
 	assert.ErrorContains(t, err, "ask the server for its models")
 }
+
+// FuzzTGIFolder has configurations that somebody else wrote: a folder that TGI
+// can read, or an error.
+func FuzzTGIFolder(f *testing.F) {
+	f.Add([]byte(`{"rope_parameters":{"rope_theta":1e5,"rope_type":"default"},"dtype":"bfloat16"}`))
+	f.Add([]byte(`{"rope_parameters":[],"dtype":{}}`))
+	f.Add([]byte(`null`))
+	src, dst := f.TempDir(), f.TempDir()
+	f.Fuzz(func(t *testing.T, config []byte) {
+		for _, name := range []string{"config.json", "tokenizer_config.json", "generation_config.json"} {
+			require.NoError(t, os.WriteFile(filepath.Join(src, name), config, 0o644))
+		}
+		if convertFolder(src, dst, true) != nil {
+			return
+		}
+		data, err := os.ReadFile(filepath.Join(dst, "generation_config.json"))
+		require.NoError(t, err)
+		var object map[string]any
+		require.NoError(t, json.Unmarshal(data, &object))
+		require.Equal(t, []any{-1.}, object["eos_token_id"])
+	})
+}

@@ -61,10 +61,10 @@ func Read(r io.Reader) ([]Row, error) {
 		if err == io.EOF {
 			return rows, nil
 		}
-		line, _ := cr.FieldPos(0)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrTable, err)
 		}
+		line, _ := cr.FieldPos(0)
 		p := parser{cells: cells, index: index}
 		row := p.row()
 		if p.err != nil {
