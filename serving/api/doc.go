@@ -67,6 +67,7 @@
 //	max_tokens                    done         done     -         -           1 to the context, 0 with echo; 16, chat: to the end of the context
 //	max_completion_tokens         -            done     -         -           wins over max_tokens
 //	min_tokens                    done         done     -         -           0 to max_tokens; 0
+//	request_id                    done         done     -         -           at most 256 bytes, part of id; the header X-Request-Id wins
 //	n                             done         done     -         -           1 or more, 256 choices over all prompts; 1
 //	best_of                       done         -        -         -           what n is
 //	temperature                   done         done     -         -           0 or more, below 0.01 raised to it; generation_config.json, 1
@@ -96,7 +97,7 @@
 //	continue_final_message        -            done     done      -           bool; false
 //	return_token_strs             -            -        done      -           bool; false
 //	stream                        done         done     -         -           bool; false
-//	stream_options                done         done     -         -           include_usage, continuous_usage_stats; only with stream
+//	stream_options                done         done     -         -           include_usage, and with it continuous_usage_stats; only with stream
 //	suffix                        refused      -        -         -           ""
 //	prompt_embeds                 refused      -        -         -
 //	bad_words                     refused      refused  -         -           []
@@ -129,7 +130,6 @@
 //	parallel_tool_calls           ignored      ignored  -         -
 //	priority                      ignored      ignored  -         -
 //	prompt_cache_key              ignored      ignored  -         -
-//	request_id                    ignored      ignored  -         -
 //	safety_identifier             ignored      ignored  -         -
 //	service_tier                  ignored      ignored  -         -
 //	spaces_between_special_tokens ignored      ignored  -         -

@@ -12,6 +12,7 @@ type request struct {
 	mostPrompts int // that the body may have; set before it is read
 
 	model               string
+	id                  string // request_id, or the header that wins over it
 	prompts             []prompt
 	messages            []tokenizer.Message // nil when left out
 	maxTokens           *int64
@@ -64,6 +65,7 @@ type setter func(r *request, name string, raw json.RawMessage) error
 // shared are the fields that both routes have.
 var shared = map[string]setter{
 	"model":                      stringField(func(r *request) *string { return &r.model }),
+	"request_id":                 stringField(func(r *request) *string { return &r.id }),
 	"max_tokens":                 intField(func(r *request) **int64 { return &r.maxTokens }),
 	"min_tokens":                 intField(func(r *request) **int64 { return &r.minTokens }),
 	"n":                          intField(func(r *request) **int64 { return &r.n }),
@@ -153,7 +155,7 @@ var (
 )
 
 // harmless are fields that say nothing about the text: any value is taken.
-var harmless = []string{"metadata", "parallel_tool_calls", "priority", "prompt_cache_key", "request_id",
+var harmless = []string{"metadata", "parallel_tool_calls", "priority", "prompt_cache_key",
 	"safety_identifier", "service_tier", "spaces_between_special_tokens", "store", "user"}
 
 // fieldTable joins a route's own fields with those of both.

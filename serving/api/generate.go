@@ -9,6 +9,13 @@ import (
 // ignoredHeader names the unknown fields of a request in its answer.
 const ignoredHeader = "X-Ignored-Fields"
 
+// A request may bring the id of its answer, which begins with the route's prefix
+// all the same: in this header, or in the field request_id.
+const (
+	idHeader = "X-Request-Id"
+	maxID    = 256 // bytes
+)
+
 // generate is the handler of a generating route.
 func (s *Server) generate(rt *route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -39,6 +46,13 @@ func (s *Server) accept(rt *route, w http.ResponseWriter, r *http.Request) (*job
 	req, err := s.readFields(w, r, rt.fields)
 	if err != nil {
 		return nil, err
+	}
+	field := "request_id"
+	if id := r.Header.Get(idHeader); id != "" { // it wins, as in vLLM
+		req.id, field = id, idHeader
+	}
+	if len(req.id) > maxID {
+		return nil, badRequest(field, "%s has %d bytes; at most %d are allowed, because every event repeats it", field, len(req.id), maxID)
 	}
 	return s.prepare(rt, req)
 }

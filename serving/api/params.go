@@ -96,7 +96,7 @@ func (s *Server) prepare(rt *route, r *request) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &job{id: newID(rt.prefix), chat: rt.chat, created: time.Now().Unix(), model: cmp.Or(r.model, s.cfg.Models[0]),
+	j := &job{id: rt.prefix + cmp.Or(r.id, newID()), chat: rt.chat, created: time.Now().Unix(), model: cmp.Or(r.model, s.cfg.Models[0]),
 		stop: newAutomata(r.stop), stream: r.stream, includeUsage: r.includeUsage, continuousUsage: r.includeUsage && r.continuousUsage}
 	if j.n, err = s.choicesAsked(rt, r, params); err != nil {
 		return nil, err
@@ -308,10 +308,10 @@ func (s *Server) fit(in input, limit tokenLimit) (int, error) {
 }
 
 // newID returns an id that no other request has.
-func newID(prefix string) string {
+func newID() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails: see crypto/rand
-	return prefix + hex.EncodeToString(b[:])
+	return hex.EncodeToString(b[:])
 }
 
 func randomSeed() uint64 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"strings"
 	"testing"
@@ -357,6 +358,29 @@ func TestIDs(t *testing.T) {
 		}
 	}
 	assert.Len(t, seen, 100)
+}
+
+// TestOwnIDs: an id that a request brings is its answer's, as vLLM has it.
+func TestOwnIDs(t *testing.T) {
+	f := newFake(engine.FinishLength, "a")
+	check := func(header, fields, want string) {
+		t.Helper()
+		r := httptest.NewRequest(http.MethodPost, completionsPath, strings.NewReader(`{"prompt":"x"`+fields+`}`))
+		r.Header.Set("Content-Type", "application/json")
+		if header != "" {
+			r.Header.Set("X-Request-Id", header)
+		}
+		w := httptest.NewRecorder()
+		f.server(t).ServeHTTP(w, r)
+		assert.Containsf(t, w.Body.String(), want, "for the header %q and %s", header, fields)
+	}
+	check("", `,"request_id":"mine"`, `"id":"cmpl-mine"`)
+	check("h-1", `,"request_id":"mine"`, `"id":"cmpl-h-1"`)
+	check(`a"b`, ``, `"id":"cmpl-a\"b"`)
+	check("", `,"request_id":""`, `"id":"cmpl-`)
+	check("", `,"request_id":"`+strings.Repeat("x", 257)+`"`, `"param":"request_id"`)
+	check(strings.Repeat("x", 257), ``, `"param":"X-Request-Id"`)
+	check("", `,"request_id":7`, `"param":"request_id"`)
 }
 
 // TestAppendString: every string, encoded, decodes to itself.

@@ -163,7 +163,7 @@ func (s *Server) tgiAccept(rt tgiRoute, w http.ResponseWriter, r *http.Request) 
 	if base.MaxTokens == 0 {
 		base.MaxTokens = room
 	}
-	id := newID("tgi-")
+	id := "tgi-" + newID()
 	for k := range bestOf {
 		one := base
 		one.ID = id
