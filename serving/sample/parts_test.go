@@ -2,6 +2,7 @@ package sample
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -241,4 +242,49 @@ func BenchmarkLogprobs(b *testing.B) {
 			}
 		})
 	}
+}
+
+// TestLargest compares with the definition, rows of every remainder by eight and
+// whatever float32 there is.
+func TestLargest(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 8))
+	odd := []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))}
+	most, faults := float32(math.MaxFloat32), 0
+	values := []float32{0, float32(math.Copysign(0, -1)), 1, -1, most, -most, math.SmallestNonzeroFloat32}
+	for n := range 3000 {
+		row := make([]float32, n%67)
+		for i := range row {
+			if row[i] = float32(rng.NormFloat64()) - 30; n%3 == 0 {
+				row[i] = values[rng.IntN(len(values))]
+			}
+		}
+		want, first := -1, -1
+		if len(row) > 0 && rng.IntN(4) == 0 {
+			for range 1 + rng.IntN(3) {
+				row[rng.IntN(len(row))] = odd[rng.IntN(len(odd))]
+			}
+		}
+		for i, x := range row {
+			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+				first = i
+				break
+			}
+			if want < 0 || x > row[want] {
+				want = i
+			}
+		}
+		got, err := largest(row)
+		switch {
+		case first >= 0:
+			faults++
+			require.ErrorIsf(t, err, ErrNotFinite, "for %v", row)
+			require.ErrorContainsf(t, err, fmt.Sprintf("token %d has", first), "for %v", row)
+		case want < 0:
+			require.ErrorIs(t, err, ErrNoToken)
+		default:
+			require.NoErrorf(t, err, "for %v", row)
+			require.Equalf(t, want, got, "for %v", row)
+		}
+	}
+	require.Greater(t, faults, 100)
 }
