@@ -36,13 +36,14 @@ const (
 )
 
 // jinjaFilters are the filters that templates may use: those of Jinja that need
-// no environment and whose result is no larger than what goes in; join and
-// replace, whose result may be, are added with a bound.
+// no environment and whose result is no larger than what goes in. Added to them
+// are join and replace, whose result may be, with a bound, and those that call a
+// method of Python's str: gonja's go by Go's classes of characters.
 var jinjaFilters = []string{
-	"abs", "attr", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float",
-	"groupby", "int", "items", "last", "length", "list", "lower", "map", "max", "min", "reject",
+	"abs", "attr", "count", "d", "default", "dictsort", "e", "escape", "first", "float",
+	"groupby", "int", "items", "last", "length", "list", "map", "max", "min", "reject",
 	"rejectattr", "reverse", "round", "safe", "select", "selectattr", "sort", "string", "sum",
-	"title", "trim", "unique", "upper", "wordcount",
+	"title", "unique", "wordcount",
 }
 
 // jinjaEnvironment is the same for every template; nothing changes it after
@@ -50,6 +51,8 @@ var jinjaFilters = []string{
 var jinjaEnvironment = func() *exec.Environment {
 	filters := map[string]exec.FilterFunction{
 		"tojson": filterToJSON, "join": growing("join", joinCopies), "replace": growing("replace", replaceCopies),
+		"capitalize": methodFilter("capitalize"), "lower": methodFilter("lower"), "upper": methodFilter("upper"),
+		"trim": methodFilter("strip", "chars"),
 	}
 	for _, name := range jinjaFilters {
 		filters[name], _ = builtins.Filters.Get(name)

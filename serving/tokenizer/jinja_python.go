@@ -51,7 +51,7 @@ var stringMethods = exec.NewMethodSet(map[string]exec.Method[string]{
 })
 
 // stringMethod makes a method of positional arguments, between least and most of
-// them, given as strings; an argument none is as good as absent.
+// them, given as strings.
 func stringMethod(least, most int, f func(s string, args []string) (any, error)) exec.Method[string] {
 	return func(self string, _ *exec.Value, args *exec.VarArgs) (any, error) {
 		if len(args.KwArgs) > 0 || len(args.Args) < least || len(args.Args) > most {
@@ -62,6 +62,32 @@ func stringMethod(least, most int, f func(s string, args []string) (any, error))
 			list[i] = a.String()
 		}
 		return f(self, list)
+	}
+}
+
+// methodFilter makes a filter that is a method of Python's str, with the names
+// that Jinja gives the method's arguments. What is no string is written as one.
+func methodFilter(method string, names ...string) exec.FilterFunction {
+	call, _ := stringMethods.Get(method)
+	return func(_ *exec.Evaluator, in *exec.Value, params *exec.VarArgs) *exec.Value {
+		if in.IsError() {
+			return in
+		}
+		args := &exec.VarArgs{Args: params.Args}
+		for i, name := range names {
+			if v, given := params.KwArgs[name]; given && i == len(args.Args) {
+				args.Args = append(slices.Clip(args.Args), v)
+			}
+		}
+		if len(params.Args)+len(params.KwArgs) != len(args.Args) {
+			return exec.AsValue(fmt.Errorf("%s: unknown or repeated arguments", method))
+		}
+		args.Args = slices.DeleteFunc(slices.Clone(args.Args), (*exec.Value).IsNil) // none is as good as absent
+		v, err := call(in.String(), in, args)
+		if err != nil {
+			return exec.AsValue(err)
+		}
+		return exec.AsValue(v)
 	}
 }
 
