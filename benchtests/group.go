@@ -178,7 +178,7 @@ func (g *group) startProcess(ctx context.Context, info *results.Server) (launch.
 	}
 	srv, err := launch.Start(ctx, launch.Command{
 		Path: program, Args: args, Env: env, Log: g.logFile(),
-		URL: "http://127.0.0.1:" + strconv.Itoa(port), Ready: g.target.Ready,
+		URL: "http://127.0.0.1:" + strconv.Itoa(port), Ready: g.target.Ready, Workers: g.target.Workers,
 		StartTimeout: g.s.opt.startTimeout,
 	})
 	if err != nil {

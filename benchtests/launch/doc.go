@@ -20,9 +20,10 @@
 // group is killed before the leader is reaped, so that the group's number cannot
 // have become another's. When the suite itself is killed (SIGKILL, a panic, the
 // timeout of go test), the kernel kills the leader (PR_SET_PDEATHSIG). That
-// signal goes to the leader alone: a server that starts workers must end them
-// when it dies, as vLLM's and TGI's launchers do, or be run in a container. A
-// process that leaves the group (setsid) is out of reach.
+// signal goes to the leader alone. One that puts its workers into groups of their
+// own, as TGI's launcher does, leaves them behind when it is killed; with
+// Command.Workers the kernel sends it SIGTERM, at which it ends them. A process
+// outside the group whose leader crashed is out of reach.
 //
 // The kernel ties PDEATHSIG to the thread that started the process, so that
 // thread is kept until the process is gone. Other systems have no such signal:

@@ -9,7 +9,7 @@ type group struct{ leader *exec.Cmd }
 
 func newGroup(leader *exec.Cmd) *group { return &group{leader: leader} }
 
-func prepare(*exec.Cmd) {}
+func prepare(*exec.Cmd, bool) {}
 
 func (g *group) reap() { g.leader.Wait() }
 

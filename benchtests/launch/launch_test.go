@@ -65,6 +65,21 @@ func server() {
 		}
 		fmt.Println("child", child.Process.Pid)
 	}
+	if flags["-worker"] {
+		worker := exec.Command("sleep", "1000")
+		worker.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := worker.Start(); err != nil {
+			panic(err)
+		}
+		fmt.Println("child", worker.Process.Pid)
+		told := make(chan os.Signal, 1)
+		signal.Notify(told, syscall.SIGTERM)
+		go func() {
+			<-told
+			worker.Process.Kill()
+			os.Exit(0)
+		}()
+	}
 	polls := 0
 	http.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) {
 		if polls++; polls < 3 || flags["-never"] {
@@ -77,11 +92,16 @@ func server() {
 // suite starts a server, prints its process, and waits to be killed, or ends
 // otherwise, as its argument says.
 func suite() {
-	p, err := Start(context.Background(), command(os.Args[2]))
+	c := command(os.Args[2])
+	if os.Args[1] == "workers" {
+		c = command(os.Args[2], "-worker")
+		c.Workers = true
+	}
+	p, err := Start(context.Background(), c)
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println("server", p.PID())
+	fmt.Println("server", p.PID(), strings.ReplaceAll(p.LogTail(), "\n", " "))
 	switch os.Args[1] {
 	case "panic":
 		go func() { panic("in another goroutine") }()
@@ -208,7 +228,7 @@ func TestSuiteDies(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux ends a process with its parent")
 	}
-	for _, how := range []string{"kill", "panic", "exit"} {
+	for _, how := range []string{"kill", "panic", "exit", "workers"} {
 		t.Run(how, func(t *testing.T) {
 			exe, err := os.Executable()
 			require.NoError(t, err)
@@ -221,12 +241,19 @@ func TestSuiteDies(t *testing.T) {
 			require.NoError(t, err)
 			pid, err := strconv.Atoi(strings.Fields(line)[1])
 			require.NoError(t, err)
-			if how == "kill" {
+			if how == "kill" || how == "workers" {
 				require.True(t, alive(pid))
 				cmd.Process.Kill()
 			}
 			cmd.Wait()
 			gone(pid)
+			if _, worker, ok := strings.Cut(line, "child "); ok {
+				pid, err := strconv.Atoi(strings.Fields(worker)[0])
+				require.NoError(t, err)
+				gone(pid)
+			} else {
+				require.NotEqual(t, "workers", how, line)
+			}
 		})
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // prepare makes the process the leader of a group of its own, out of reach of
 // the terminal's Ctrl-C.
-func prepare(cmd *exec.Cmd) {
+func prepare(cmd *exec.Cmd, _ bool) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 }
 

@@ -28,6 +28,9 @@ type Command struct {
 	Log   string   // file for its standard output and error; its folder is made
 	URL   string   // base URL that it will serve
 	Ready string   // route that answers 2xx once it can serve
+	// Workers says that the program starts processes outside its group, and
+	// ends them when it gets SIGTERM and no other way.
+	Workers bool
 
 	StartTimeout time.Duration // from start to ready; 0 is DefaultStartTimeout
 	StopTimeout  time.Duration // from SIGTERM to SIGKILL; 0 is DefaultStopTimeout
@@ -81,7 +84,7 @@ func spawn(c Command) (*Process, error) {
 	p.exec = exec.Command(c.Path, c.Args...)
 	p.exec.Env = append(os.Environ(), c.Env...)
 	p.exec.Stdout, p.exec.Stderr = log, log // files: Wait waits for no pipe
-	prepare(p.exec)
+	prepare(p.exec, c.Workers)
 
 	started := make(chan error)
 	go func() {

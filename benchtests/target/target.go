@@ -49,6 +49,9 @@ type Capabilities struct {
 	NoKeepAlive bool
 	// PrefixCache is true when Config.PrefixCaching does something.
 	PrefixCache bool
+	// Workers is true when the program starts processes outside its group, which
+	// it ends when it gets SIGTERM.
+	Workers bool
 	// Serial is true when requests run one after the other, whatever is in flight.
 	Serial bool
 }

@@ -32,6 +32,7 @@ var tgi = Target{
 		Folders:     true,
 		Chat:        true,
 		PrefixCache: true,
+		Workers:     true, // the shard and the router
 		Dtypes:      []string{"bfloat16", "float16"},
 	},
 	Program: find(TGIEnv, "text-generation-launcher", "TGI's launcher"),

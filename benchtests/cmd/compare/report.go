@@ -130,7 +130,7 @@ func differences(turns []finished) []string {
 			check(t, "the program", s.Framework, s.Binary)
 			check(t, "the weights of "+s.Model, s.Framework, s.Weights.SHA256)
 		}
-		check(t, "the commit", "the checkout", t.env.Git.Commit)
+		check(t, "the program", "the suite", t.env.Suite.Binary)
 	}
 	return out
 }
