@@ -1,8 +1,6 @@
 package tokenizer
 
 import (
-	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -32,14 +30,7 @@ type chatCase struct {
 	IDs      []int32
 }
 
-func readChatGolden(t testing.TB) *chatGolden {
-	t.Helper()
-	data, err := os.ReadFile(testdata.Path("tokenizer", "chat.json"))
-	require.NoError(t, err)
-	g := &chatGolden{}
-	require.NoError(t, json.Unmarshal(data, g))
-	return g
-}
+var readChatGolden = readOnce[chatGolden]("chat.json")
 
 // withTemplate returns a tokenizer of which only Chat is of use.
 func withTemplate(source string, names map[string]string) *Tokenizer {

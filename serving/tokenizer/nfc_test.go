@@ -13,6 +13,9 @@ func TestNFC(t *testing.T) {
 	g := readGolden(t)
 	want := g.NFC
 	for i, block := range g.randomTexts(g.Blocks[0]) {
+		if !taken(i) {
+			continue
+		}
 		var all strings.Builder
 		for _, text := range block {
 			all.WriteString(nfc(text))
@@ -20,6 +23,9 @@ func TestNFC(t *testing.T) {
 		assert.Equal(t, want.Blocks[i], hashText(all.String()), "random texts, block %d", i)
 	}
 	for plane, hash := range want.Planes {
+		if !taken(plane) {
+			continue
+		}
 		var all strings.Builder
 		for r := rune(plane << 16); r < rune(plane+1)<<16; r++ {
 			if !utf8.ValidRune(r) {

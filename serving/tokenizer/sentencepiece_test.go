@@ -20,15 +20,16 @@ import (
 // pieceGolden is testdata/tokenizer/sentencepiece.json, which its "command" makes
 // with sentencepiece, tokenizers and Transformers. Most ids and texts are hashes.
 type pieceGolden struct {
-	Texts, FolderTexts []string
-	Long               [][2]any // text, how often
-	Shorter            int      // by which that is divided for the many small vocabularies
-	Legacy             map[string]any
-	Model              modelGolden
-	Models             []modelGolden
-	Variants           []pieceVariant
-	Folders            []folderGolden
-	Chats              []struct {
+	Texts       []string
+	FolderTexts []string `json:"folder_texts"`
+	Long        [][2]any // text, how often
+	Shorter     int      // by which that is divided for the many small vocabularies
+	Legacy      map[string]any
+	Model       modelGolden
+	Models      []modelGolden
+	Variants    []pieceVariant
+	Folders     []folderGolden
+	Chats       []struct {
 		folderGolden
 		Cases []chatCase
 	}
@@ -72,17 +73,7 @@ type llamaGolden struct {
 	Rows        map[string][]string
 }
 
-func readPieceGolden(t testing.TB) *pieceGolden {
-	t.Helper()
-	data, err := os.ReadFile(testdata.Path("tokenizer", "sentencepiece.json"))
-	require.NoError(t, err)
-	var raw map[string]json.RawMessage
-	require.NoError(t, json.Unmarshal(data, &raw))
-	g := &pieceGolden{}
-	require.NoError(t, json.Unmarshal(data, g))
-	require.NoError(t, json.Unmarshal(raw["folder_texts"], &g.FolderTexts))
-	return g
-}
+var readPieceGolden = readOnce[pieceGolden]("sentencepiece.json")
 
 // smallPieces reads a file of the small vocabulary.
 func smallPieces(t testing.TB, name string) []byte {
@@ -97,6 +88,9 @@ func checkHashes(t *testing.T, what string, texts, want []string, encode func(te
 	t.Helper()
 	require.Len(t, want, len(texts))
 	for i, text := range texts {
+		if len(text) > 10_000 && !taken(i) {
+			continue
+		}
 		ids := encode(text)
 		assert.Equal(t, want[i], hashIDs(ids), "%s of %.100q: got %v", what, text, ids[:min(len(ids), 100)])
 	}
@@ -136,9 +130,10 @@ func madeFrom(t testing.TB, v *vocabulary, err error) *Tokenizer {
 // TestPieceModels compares with the sentencepiece package.
 func TestPieceModels(t *testing.T) {
 	g := readPieceGolden(t)
-	g.Model.Name, g.Model.Model = "small", base64.StdEncoding.EncodeToString(smallPieces(t, "tokenizer.model"))
+	small := g.Model
+	small.Name, small.Model = "small", base64.StdEncoding.EncodeToString(smallPieces(t, "tokenizer.model"))
 	long := map[bool][]string{true: g.longTexts(1), false: g.longTexts(g.Shorter)}
-	for _, m := range append(g.Models, g.Model) {
+	for _, m := range slices.Concat(g.Models, []modelGolden{small}) {
 		t.Run(m.Name, func(t *testing.T) {
 			data, err := base64.StdEncoding.DecodeString(m.Model)
 			require.NoError(t, err)
@@ -373,6 +368,9 @@ func TestLlama(t *testing.T) {
 			rows := 0
 			for file, hashes := range c.want.Rows {
 				for i, row := range rowTexts(t, file) {
+					if !taken(i) {
+						continue
+					}
 					var ids []int32
 					for _, text := range row {
 						got := encode(text)
