@@ -72,18 +72,74 @@ FN void tile(const matmul_tile *t, const int rows, const int panels) {
     }
 }
 
+// words is elements [k0, k0+32) of a row, rounded: 16 pairs, zero past its end.
+FN __m512i words(const float *x, int k, int k0) {
+    __m512 low = _mm512_maskz_loadu_ps(first(k - k0), x + k0);
+    __m512 high = _mm512_maskz_loadu_ps(first(k - k0 - 16), x + k0 + 16);
+    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+}
+
+// transpose16 makes word r of line i word i of line r.
+FN void transpose16(__m512i v[16]) {
+    __m512i t[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) { // pairs of words of two lines
+        t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) // words 4q+j of four lines, q the quarter, in v[i+j]
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            v[i + 2 * h] = _mm512_unpacklo_epi64(t[i + h], t[i + h + 2]);
+            v[i + 2 * h + 1] = _mm512_unpackhi_epi64(t[i + h], t[i + h + 2]);
+        }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) { // quarters 0 and 2, 1 and 3, of eight lines
+        t[j] = _mm512_shuffle_i32x4(v[j], v[j + 4], 0x88);
+        t[j + 4] = _mm512_shuffle_i32x4(v[j], v[j + 4], 0xdd);
+        t[j + 8] = _mm512_shuffle_i32x4(v[j + 8], v[j + 12], 0x88);
+        t[j + 12] = _mm512_shuffle_i32x4(v[j + 8], v[j + 12], 0xdd);
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) {
+        v[j] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0x88);
+        v[j + 8] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0xdd);
+    }
+}
+
 // Lays rows of x, rounded to bfloat16, out as a tile.
 KERNEL void pack(void *to, const float *x, int k, int k_pad, int rows) {
     int32_t *pairs = to;
-    int32_t words[MAX_TILE][8]; // 16 terms of each row
-    for (int k0 = 0; k0 < k_pad; k0 += 16) {
-        for (int r = 0; r < rows; r++) {
-            __m512 v = _mm512_maskz_loadu_ps(first(k - k0), x + (size_t)r * k + k0);
-            _mm256_storeu_si256((__m256i *)words[r], (__m256i)_mm512_cvtneps_pbh(v));
-        }
-        for (int i = 0; i < min_int(8, (k_pad - k0) / 2); i++)
+    const int all = k_pad / 2;
+    for (int i0 = 0; i0 < all; i0 += 16) {
+        const int n = min_int(16, all - i0);
+        if (rows < 4) { // a transposition takes longer
+            int32_t few[3][16];
             for (int r = 0; r < rows; r++)
-                *pairs++ = words[r][i];
+                _mm512_storeu_si512(few[r], words(x + (size_t)r * k, k, 2 * i0));
+            for (int i = 0; i < n; i++)
+                for (int r = 0; r < rows; r++)
+                    *pairs++ = few[r][i];
+            continue;
+        }
+        __m512i v[16];
+#pragma GCC unroll 16
+        for (int r = 0; r < 16; r++)
+            v[r] = r < rows ? words(x + (size_t)r * k, k, 2 * i0) : _mm512_setzero_si512();
+        transpose16(v);
+        // Line i has a word of every row. What a store writes past them the next
+        // one overwrites, but for those at the end, where another tile begins.
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++) {
+            if (i >= n)
+                break;
+            if ((all - i0 - i) * rows >= 16)
+                _mm512_storeu_si512(pairs, v[i]);
+            else
+                _mm512_mask_storeu_epi32(pairs, first(rows), v[i]);
+            pairs += rows;
+        }
     }
 }
 
