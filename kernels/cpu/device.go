@@ -115,7 +115,7 @@ func New(o Options) (kernels.Device, error) {
 	// Workers are bound to cores only when they are to have all of them: with
 	// fewer, the system knows better which ones are free.
 	var bind *C.int32_t
-	if threads == len(allowed) {
+	if threads == len(allowed) && !o.Unbound {
 		bind = unsafe.SliceData(allowed)
 	}
 	c := C.cpu_open(s.id, C.int(o.DType), C.int(threads), bind)

@@ -18,6 +18,10 @@ type Options struct {
 	// Threads is how many cores work, the calling one included. 0 takes all
 	// cores that the process may run on.
 	Threads int
+	// Unbound leaves the choice of cores to the system. Otherwise, where there is a
+	// thread for every core that the process may run on, each but the calling one
+	// is bound to a core of its own.
+	Unbound bool
 	// ISA names an instruction set out of ISAs; "" takes the best one.
 	ISA string
 }

@@ -3,8 +3,15 @@
 package cpu
 
 import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -70,6 +77,84 @@ func TestManyDevices(t *testing.T) {
 		}
 		require.NoError(t, d.Close())
 	}
+}
+
+// workers are the status files of a device's threads, by their number, of all
+// devices of the process.
+func workers(t *testing.T) map[string][]map[string]string {
+	t.Helper()
+	found := map[string][]map[string]string{}
+	tasks, err := filepath.Glob("/proc/self/task/*/status")
+	require.NoError(t, err)
+	for _, task := range tasks {
+		raw, err := os.ReadFile(task)
+		if err != nil {
+			continue // it has ended
+		}
+		status := map[string]string{}
+		for line := range strings.Lines(string(raw)) {
+			key, value, _ := strings.Cut(line, ":")
+			status[key] = strings.TrimSpace(value)
+		}
+		if strings.HasPrefix(status["Name"], "kernels-") {
+			found[status["Name"]] = append(found[status["Name"]], status)
+		}
+	}
+	return found
+}
+
+// Threads are bound, each to a core of its own, only where they are to have all
+// cores and the system is not to choose.
+func TestBinding(t *testing.T) {
+	allowed := cores()
+	if len(allowed) < 2 {
+		t.Skip("SKIPPED, not tested here: the process may run on one core only")
+	}
+	for _, c := range []struct {
+		o     Options
+		bound bool
+	}{
+		{Options{Threads: len(allowed)}, true},
+		{Options{Threads: len(allowed), Unbound: true}, false},
+		{Options{Threads: len(allowed) + 1}, false},
+	} {
+		d, err := New(c.o)
+		require.NoError(t, err)
+		// They have their names and cores before New returns.
+		found := workers(t)
+		require.Len(t, found, c.o.Threads-1, "%+v", c.o)
+		for i, name := range slices.Sorted(maps.Keys(found)) {
+			require.Len(t, found[name], 1)
+			on := found[name][0]["Cpus_allowed_list"]
+			if c.bound && len(allowed) < 10 { // names sort as numbers
+				require.Equal(t, fmt.Sprint(allowed[i+1]), on, "%+v: %s", c.o, name)
+			} else {
+				require.Equal(t, c.bound, !strings.ContainsAny(on, "-,"), "%+v: %s may run on %s", c.o, name, on)
+			}
+		}
+		require.NoError(t, d.Close())
+	}
+}
+
+// Threads that have nothing to do sleep, whatever they did before.
+func TestIdleThreadsSleep(t *testing.T) {
+	d := newDevice(t, Options{Threads: 3})
+	x, y := newAny(t, d, 64, 1024), newAny(t, d, 64, 1024)
+	begin(t, d, 1)
+	for range 100 {
+		d.Add(x, y, 64)
+	}
+	require.NoError(t, d.End())
+	require.Eventually(t, func() bool {
+		for _, same := range workers(t) {
+			for _, status := range same {
+				if !strings.HasPrefix(status["State"], "S") {
+					return false
+				}
+			}
+		}
+		return true
+	}, time.Minute, time.Millisecond)
 }
 
 // A step's operations leave nothing for the garbage collector.
