@@ -96,7 +96,7 @@ limits:
 REAL ?= phi-2,llama-2-7b-chat,mistral-7b-instruct
 
 real-sizes:
-	$(GO) test ./kernels/cpu -run '^$$' -bench 'Matrices/bfloat16/.*/rows=(1|4)$$'
+	$(GO) test ./kernels/cpu -run '^$$' -bench 'Matrices/dtype=bfloat16/.*/model=gpt2/rows=(1|4)/'
 	SERVEBENCH_REAL_SIZES=$(REAL) $(GO) test ./serving/cmd/serve -run '^$$' -bench RealSizes -benchtime 3x -v -timeout 0
 
 # The server beside its peers on CPU: bfloat16 weights everywhere, prompts and
