@@ -62,7 +62,7 @@
 //	field                         completions  chat     tokenize  detokenize  values
 //	model                         done         done     done      done        a name served; the first of them
 //	prompt                        done         -        done      -           string, list of strings, of ids, of lists of ids; tokenize: a string
-//	messages                      -            done     done      -           role and content; at least one
+//	messages                      -            done     done      -           role and content; at least one, at most the context's tokens
 //	tokens                        -            -        -         done        list of ids
 //	max_tokens                    done         done     -         -           1 to the context, 0 with echo; 16, chat: to the end of the context
 //	max_completion_tokens         -            done     -         -           wins over max_tokens
@@ -142,8 +142,8 @@
 // temperature above 0.
 //
 // Of a chat's message, what is neither role nor content passes when it is null,
-// tool calls are refused, and the rest is ignored and named. Texts of a list of
-// content parts are joined with newlines.
+// tool calls are refused, and the rest is ignored and named; so is what a content
+// part has besides type and text. Texts of a list of parts are joined with newlines.
 //
 // finish_reason is "stop" after an end-of-sequence token (stop_reason null), a
 // token of stop_token_ids (its id) or a stop string (the string), and "length"

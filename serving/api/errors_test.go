@@ -116,6 +116,10 @@ var refusals = []struct {
 	{chatPath, `{"messages":[{"role":"user","content":"` + strings.Repeat("x ", 3000) + `"}]}`, 400, "messages", []string{"2048", "alone has 300"}},
 	{chatPath, `{"messages":[{"role":"user","content":"` + strings.Repeat("x ", 2000) + `"}],"prompt_logprobs":20,"n":128}`, 400, "prompt_logprobs", []string{"4194304"}},
 	{completionsPath, `{"prompt":["` + strings.Repeat("x ", 3000) + `"]}`, 400, "prompt[0]", []string{"3000"}},
+	{chatPath, `{"messages":[` + strings.Repeat(`{"role":"user","content":""},`, 2048) + `7]}`, 400, "messages", []string{"more than 2048"}},
+	{chatPath, `{"messages":[{"role":"user","content":[{"Type":"text","text":"x"}]}]}`, 400, "messages[0].content[0]", []string{"text"}},
+	{chatPath, `{"messages":[{"role":"user","content":[{"type":"text","text":"x"},7]}]}`, 400, "messages[0].content[1]", []string{"text"}},
+	{chatPath, `{"messages":[{"role":"user","content":{"type":"text","text":"x"}}]}`, 400, "messages[0].content", []string{"string or a list"}},
 	// models
 	{completionsPath, `{"model":"other","prompt":"x"}`, 404, "model", []string{"other", "smol", "org/alias"}},
 	{chatPath, `{"model":"other",` + hi + `,"stream":true}`, 404, "model", []string{"other", "smol"}},

@@ -9,7 +9,7 @@ import (
 
 // request is a parsed body. nil, and false, stand for what was left out.
 type request struct {
-	mostPrompts int // that the body may have; set before it is read
+	mostPrompts, mostMessages int // that the body may have; set before it is read
 
 	model               string
 	id                  string // request_id, or the header that wins over it

@@ -25,21 +25,28 @@ func setPrompt(r *request, name string, raw json.RawMessage) error {
 	if raw[0] != '[' || isIDList(raw) {
 		return r.addPrompt(name, raw)
 	}
-	// Element by element: of millions, which a body has room for, one too many
-	// is read and no more.
-	list := json.NewDecoder(bytes.NewReader(raw))
-	if _, err := list.Token(); err != nil {
-		return wrongType(name, "a string or a list", raw)
-	}
-	for i := 0; list.More(); i++ { // encodePrompts refuses an empty list
+	return eachOf(raw, func(i int, one json.RawMessage) error { // encodePrompts refuses an empty list
 		if i == r.mostPrompts {
 			return badRequest(name, "prompt holds more than %d prompts, which is how many choices one request may have in all: send several requests", i)
 		}
+		return r.addPrompt(name+"["+strconv.Itoa(i)+"]", one)
+	})
+}
+
+// eachOf calls do with the elements of a list, which raw is, one by one until
+// the first error: a body has room for millions, of which one too many is read
+// and no more.
+func eachOf(raw json.RawMessage, do func(i int, one json.RawMessage) error) error {
+	list := json.NewDecoder(bytes.NewReader(raw))
+	if _, err := list.Token(); err != nil { // the bracket
+		return err
+	}
+	for i := 0; list.More(); i++ {
 		var one json.RawMessage
 		if err := list.Decode(&one); err != nil {
-			return wrongType(name, "a list of strings or of lists of token ids", raw)
+			return err
 		}
-		if err := r.addPrompt(name+"["+strconv.Itoa(i)+"]", one); err != nil {
+		if err := do(i, one); err != nil {
 			return err
 		}
 	}
@@ -70,19 +77,17 @@ func isIDList(raw json.RawMessage) bool {
 // ignored when it is null (answers of this API come back so) and reported
 // like an unknown field otherwise, except tool calls, which would be lost.
 func setMessages(r *request, name string, raw json.RawMessage) error {
-	var list []json.RawMessage
-	if json.Unmarshal(raw, &list) != nil {
+	if raw[0] != '[' {
 		return wrongType(name, "a list of messages", raw)
 	}
-	r.messages = make([]tokenizer.Message, len(list))
-	for i, one := range list {
-		at := fmt.Sprintf("%s[%d]", name, i)
-		var err error
-		if r.messages[i], err = r.message(at, one); err != nil {
-			return err
+	return eachOf(raw, func(i int, one json.RawMessage) error {
+		if i == r.mostMessages {
+			return badRequest(name, "messages holds more than %d messages, which is how many tokens the model's context has: leave out the oldest", i)
 		}
-	}
-	return nil
+		m, err := r.message(fmt.Sprintf("%s[%d]", name, i), one)
+		r.messages = append(r.messages, m)
+		return err
+	})
 }
 
 func (r *request) message(at string, raw json.RawMessage) (m tokenizer.Message, err error) {
@@ -106,7 +111,7 @@ func (r *request) message(at string, raw json.RawMessage) (m tokenizer.Message, 
 	if m.Role == "assistant" && (content == nil || isNull(content)) {
 		return m, nil // OpenAI allows it there
 	}
-	m.Content, err = contentText(at+".content", orNull(content))
+	m.Content, err = r.contentText(at+".content", orNull(content))
 	return m, err
 }
 
@@ -119,29 +124,32 @@ func orNull(raw json.RawMessage) json.RawMessage {
 
 // contentText reads a string, or the texts of a list of text parts, joined with
 // newlines as vLLM joins them.
-func contentText(at string, raw json.RawMessage) (string, error) {
-	const want = "a string or a list of text parts"
-	var text string
-	if isNull(raw) {
-		return "", wrongType(at, want, raw)
+func (r *request) contentText(at string, raw json.RawMessage) (text string, err error) {
+	switch raw[0] {
+	case '"':
+		err = json.Unmarshal(raw, &text)
+		return text, err
+	case '[':
+	default:
+		return "", wrongType(at, "a string or a list of text parts", raw)
 	}
-	if json.Unmarshal(raw, &text) == nil {
-		return text, nil
-	}
-	var parts []struct {
-		Type string  `json:"type"`
-		Text *string `json:"text"`
-	}
-	if json.Unmarshal(raw, &parts) != nil {
-		return "", wrongType(at, want, raw)
-	}
-	texts := make([]string, len(parts))
-	for i, p := range parts {
-		if p.Type != "text" || p.Text == nil {
-			return "", badRequest(fmt.Sprintf("%s[%d]", at, i),
-				`%s[%d] must be {"type": "text", "text": "…"}; this model takes nothing else`, at, i)
+	var texts []string
+	err = eachOf(raw, func(i int, one json.RawMessage) error {
+		at := fmt.Sprintf("%s[%d]", at, i)
+		var part map[string]json.RawMessage
+		var kind string
+		var said *string
+		if json.Unmarshal(one, &part) != nil || json.Unmarshal(orNull(part["type"]), &kind) != nil || kind != "text" ||
+			json.Unmarshal(orNull(part["text"]), &said) != nil || said == nil {
+			return badRequest(at, `%s must be {"type": "text", "text": "…"}; this model takes nothing else`, at)
 		}
-		texts[i] = *p.Text
-	}
-	return strings.Join(texts, "\n"), nil
+		for _, key := range slices.Sorted(maps.Keys(part)) {
+			if key != "type" && key != "text" && !isNull(part[key]) {
+				r.ignored = append(r.ignored, at+"."+quote([]byte(key)))
+			}
+		}
+		texts = append(texts, *said)
+		return nil
+	})
+	return strings.Join(texts, "\n"), err
 }

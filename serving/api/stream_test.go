@@ -314,11 +314,11 @@ func TestRequest(t *testing.T) {
 
 // TestMessages: the forms of content, as the template sees them.
 func TestMessages(t *testing.T) {
-	r := &request{}
+	r := &request{mostMessages: 6}
 	err := parseObject(r, []byte(`{"messages":[
 		{"role":"system","content":"s","name":"x","alias":"y","refusal":null},
 		{"role":"assistant"},{"role":"assistant","content":null,"tool_calls":null},
-		{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
+		{"role":"user","content":[{"type":"text","text":"a","cache_control":{},"x":null},{"type":"text","text":"b"}]},
 		{"role":"user","content":[]},{"role":"user","content":""}],
 		"temprature":1,"Model":"y","odd":null,"stream":true,"stream_options":{"x":1}}`), chatFields)
 	require.NoError(t, err)
@@ -327,7 +327,7 @@ func TestMessages(t *testing.T) {
 		texts = append(texts, m.Role+":"+m.Content)
 	}
 	assert.Equal(t, []string{"system:s", "assistant:", "assistant:", "user:a\nb", "user:", "user:"}, texts)
-	assert.Equal(t, []string{"Model", "messages[0].alias", "messages[0].name", "stream_options.x", "temprature"}, r.ignored)
+	assert.Equal(t, []string{"Model", "messages[0].alias", "messages[0].name", "messages[3].content[0].cache_control", "stream_options.x", "temprature"}, r.ignored)
 }
 
 // TestIgnored: unknown fields work, and are named in the answer.

@@ -137,7 +137,7 @@ func (s *Server) readFields(w http.ResponseWriter, r *http.Request, fields map[s
 	if err != nil {
 		return nil, err
 	}
-	req := &request{mostPrompts: s.cfg.MaxChoices}
+	req := &request{mostPrompts: s.cfg.MaxChoices, mostMessages: s.cfg.MaxModelLen} // each message has a token
 	if err := parseObject(req, body, fields); err != nil {
 		return nil, err
 	}
