@@ -52,7 +52,7 @@ func parseObject(req *request, body []byte, fields map[string]setter) error {
 	}
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
-		return jsonError(body, err)
+		return jsonError(body, err, fields)
 	}
 	if raw == nil {
 		return badRequest("", "the body must be a JSON object, not null")
@@ -74,8 +74,8 @@ func parseObject(req *request, body []byte, fields map[string]setter) error {
 }
 
 // jsonError says where a body stops being JSON, and names the field where that
-// is for a NaN or an Infinity.
-func jsonError(body []byte, err error) error {
+// is for a NaN or an Infinity. Within a field's value, the name is the value's.
+func jsonError(body []byte, err error, fields map[string]setter) error {
 	var syntax *json.SyntaxError
 	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
 		return badRequest("", "the body must be a JSON object, not of type %s", wrong.Value)
@@ -88,7 +88,11 @@ func jsonError(body []byte, err error) error {
 	for _, m := range notNumber.FindAllSubmatchIndex(body[from:to], -1) {
 		if m[4] < at-from && at-from <= m[5] { // the parser stopped within the number
 			name, value := string(body[from+m[2]:from+m[3]]), body[from+m[4]:from+m[5]]
-			return badRequest(name, "%s is %s, which is no number in JSON; it must be %s", name, value, allowed(name))
+			param := name
+			if fields[name] == nil {
+				param = ""
+			}
+			return badRequest(param, "%s is %s, which is no number in JSON; it must be %s", name, value, allowed(name))
 		}
 	}
 	return badRequest("", "the body is not JSON: byte %d: %v", at, err)

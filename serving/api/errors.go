@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -56,11 +55,7 @@ func (e *apiError) body() []byte {
 	if e.param != "" {
 		in.Param = &e.param
 	}
-	b, err := json.Marshal(map[string]inner{"error": in})
-	if err != nil {
-		panic("api: strings and an int always marshal: " + err.Error())
-	}
-	return b
+	return marshal(map[string]inner{"error": in})
 }
 
 // asAPIError gives any error of the engine, or of a request's context, its status.

@@ -43,6 +43,7 @@ var refusals = []struct {
 	{completionsPath, `{"prompt":"x","temperature":NaN}`, 400, "temperature", []string{"NaN", "0 or more"}},
 	{completionsPath, `{"prompt":"x","top_p": Infinity}`, 400, "top_p", []string{"Infinity", "at most 1"}},
 	{completionsPath, `{"prompt":"x","temperature": -Infinity}`, 400, "temperature", []string{"-Infinity", "0 or more"}},
+	{completionsPath, `{"prompt":"x","logit_bias":{"5":NaN}}`, 400, "", []string{"5 is NaN"}},
 	{completionsPath, `{"prompt":"x","temperature":1e999}`, 400, "temperature", []string{"1e999", "0 or more"}},
 	{completionsPath, `{"prompt":"x","temperature":"NaN"}`, 400, "temperature", []string{`"NaN"`}},
 	// ranges
