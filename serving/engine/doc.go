@@ -15,6 +15,13 @@
 //  5. emit      append it to its sequence, end those that are done and free
 //     their blocks, then wake the readers
 //
+// What is left for the other cores overlaps the next forward: a reader that was
+// woken decodes its token and writes its event while the next step is computed.
+// Steps 1, 2 and 5 take 15 to 30 µs for up to 16 requests on a Zen 5 core, most
+// of that to wake the first reader. Step 4 is the one that shows: it needs the
+// whole of a step's logits and the next step needs its tokens, so it overlaps
+// nothing (samplers.go has what a row costs).
+//
 // Submit and Stream are the other side, for any goroutine. A stream's tokens
 // are published in the memory of its own sequence, which has room for MaxTokens
 // from the start: nothing is queued and a slow reader holds up nobody.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -26,6 +27,7 @@ const defaultMaxLogprobs = 20
 // Config bounds an engine. A zero field takes the default that is named.
 type Config struct {
 	MaxTokens     int          // rows of a step (--max-num-batched-tokens); the model's MaxTokens
+	MaxPrefill    int          // of these, rows of prompts while others decode (--long-prefill-token-threshold); MaxTokens
 	MaxSeqs       int          // sequences running at once (--max-num-seqs); the model's MaxSeqs
 	MaxWaiting    int          // requests that may wait to be admitted; 1024
 	MaxLogprobs   int          // most that Request.TopLogprobs may ask for (--max-logprobs); 20
@@ -43,6 +45,7 @@ func (c Config) withDefaults(m Model) (Config, error) {
 		most, zero int
 	}{
 		{"--max-num-batched-tokens", &c.MaxTokens, m.MaxTokens(), m.MaxTokens()},
+		{"--long-prefill-token-threshold", &c.MaxPrefill, math.MaxInt32, m.MaxTokens()},
 		{"--max-num-seqs", &c.MaxSeqs, m.MaxSeqs(), m.MaxSeqs()},
 		{"--max-logprobs", &c.MaxLogprobs, m.VocabSize(), min(defaultMaxLogprobs, m.VocabSize())},
 		{"the tokenizer's vocabulary", &c.SampleVocab, m.VocabSize(), m.VocabSize()},
@@ -117,7 +120,7 @@ func newEngine(m Model, cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	s, err := sched.New(sched.Config{
-		MaxTokens: cfg.MaxTokens, MaxSeqs: cfg.MaxSeqs, MaxLen: m.MaxModelLen(),
+		MaxTokens: cfg.MaxTokens, MaxPrefill: cfg.MaxPrefill, MaxSeqs: cfg.MaxSeqs, MaxLen: m.MaxModelLen(),
 		Window: m.Window(), PrefixCaching: cfg.PrefixCaching,
 	}, pool)
 	if err != nil {

@@ -8,7 +8,8 @@
 // sample from the last row when nothing is left behind it.
 //
 //  1. Add queues a sequence behind the others, or refuses one that never fits.
-//  2. Schedule makes the next Batch within MaxTokens rows:
+//  2. Schedule makes the next Batch within MaxTokens rows, and MaxPrefill of b and
+//     c together where there is any of a:
 //     a. sequences that lack one token (they decode), oldest first. One that
 //     needs a block when none is free takes those of the newest running
 //     sequence, which goes back to the head of the queue (preemption by
@@ -39,6 +40,14 @@
 // prompt those of one chunk more: SeqBlocks, however long it is. It takes them
 // when it is admitted; later chunks go into as many as its window has passed.
 // So MaxLen is not bounded by the pool, once that holds a window.
+//
+// # The gap between two tokens
+//
+// A sequence that decodes has a row in every step until it is preempted, so the
+// time between two of its tokens is that of one step: of MaxSeqs + MaxPrefill rows
+// at most, however long the prompts are that are read meanwhile and however many
+// they are. A step in which nobody decodes may have MaxTokens, as it keeps nobody
+// waiting; who ends his prompt in it decodes from the next one on.
 //
 // # Why nobody waits for ever
 //

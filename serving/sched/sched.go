@@ -27,6 +27,7 @@ func (e *NeverFitsError) Is(target error) bool { return target == ErrNeverFits }
 // Config bounds a scheduler.
 type Config struct {
 	MaxTokens     int  // rows of a step; at least MaxSeqs
+	MaxPrefill    int  // of these, rows of prompts while others decode; 0 is no limit
 	MaxSeqs       int  // sequences that run at once, and rows of logits of a step
 	MaxLen        int  // tokens of a sequence
 	Window        int  // positions that a token sees, itself included; 0 is all
@@ -40,6 +41,7 @@ type Scheduler struct {
 	running     queue // all of them arrived before all that wait
 	waiting     queue
 	batch       Batch
+	rows        int // that the batch may have
 	extra       int // rows of logits in the batch beyond one for every sequence
 	arrivals    uint64
 	preemptions uint64
@@ -84,6 +86,8 @@ func New(cfg Config, pool *kvcache.Pool) (*Scheduler, error) {
 			cfg.MaxTokens, cfg.MaxSeqs)
 	case cfg.MaxLen < 1:
 		return nil, fmt.Errorf("--max-model-len is %d: at least 1 is needed", cfg.MaxLen)
+	case cfg.MaxPrefill < 0:
+		return nil, fmt.Errorf("--long-prefill-token-threshold is %d: at least 1 is needed, or 0 for no limit", cfg.MaxPrefill)
 	case cfg.Window < 0:
 		return nil, fmt.Errorf("an attention window of %d positions", cfg.Window)
 	}
@@ -159,7 +163,11 @@ func (s *Scheduler) Remove(q *Seq) {
 // no sequence is queued.
 func (s *Scheduler) Schedule() *Batch {
 	s.batch.Chunks, s.batch.Tokens, s.extra = s.batch.Chunks[:0], 0, 0
+	s.rows = s.cfg.MaxTokens
 	s.decode()
+	if s.batch.Tokens > 0 && s.cfg.MaxPrefill > 0 {
+		s.rows = min(s.rows, s.batch.Tokens+s.cfg.MaxPrefill)
+	}
 	s.prefill()
 	s.admit()
 	return &s.batch
@@ -267,7 +275,7 @@ func (s *Scheduler) chunk(q *Seq) int {
 }
 
 // room is the number of rows left in the batch.
-func (s *Scheduler) room() int { return s.cfg.MaxTokens - s.batch.Tokens }
+func (s *Scheduler) room() int { return s.rows - s.batch.Tokens }
 
 // take puts the next tokens of a sequence into the batch, n or fewer. Every
 // running sequence has one of the step's MaxSeqs rows of logits; those that no

@@ -48,6 +48,25 @@ func sampled(s *Scheduler, b *Batch) {
 	}
 }
 
+// TestMaxPrefill has a long prompt come while others decode, and end alone.
+func TestMaxPrefill(t *testing.T) {
+	s := newScheduler(t, Config{MaxTokens: 20, MaxPrefill: 6, MaxSeqs: 4, MaxLen: 64}, 64, 4)
+	a, b, c, d := seq(12, 4), seq(9, 4), seq(30, 4), seq(3, 4)
+	for _, q := range []*Seq{a, b} {
+		require.NoError(t, s.Add(q))
+	}
+	run(t, s, [][3]int{{0, 0, 12}, {1, 0, 8}}, a, b, c, d) // nobody decodes yet
+	for _, q := range []*Seq{c, d} {
+		require.NoError(t, s.Add(q))
+	}
+	run(t, s, [][3]int{{0, 12, 1}, {1, 8, 1}, {2, 0, 6}}, a, b, c, d)
+	run(t, s, [][3]int{{0, 13, 1}, {1, 9, 1}, {2, 6, 6}}, a, b, c, d)
+	s.Remove(a)
+	s.Remove(b)
+	run(t, s, [][3]int{{2, 12, 18}, {3, 0, 2}}, a, b, c, d)
+	run(t, s, [][3]int{{2, 30, 1}, {3, 2, 1}}, a, b, c, d)
+}
+
 func TestNewRefuses(t *testing.T) {
 	pool, err := kvcache.New(4, 4)
 	require.NoError(t, err)
@@ -58,6 +77,7 @@ func TestNewRefuses(t *testing.T) {
 		"no sequences":         {Config{MaxTokens: 8, MaxLen: 8}, "--max-num-seqs is 0"},
 		"fewer rows than seqs": {Config{MaxTokens: 7, MaxSeqs: 8, MaxLen: 8}, "--max-num-batched-tokens is 7, below --max-num-seqs, 8"},
 		"no context":           {Config{MaxTokens: 8, MaxSeqs: 8}, "--max-model-len is 0"},
+		"negative chunks":      {Config{MaxTokens: 8, MaxSeqs: 8, MaxLen: 8, MaxPrefill: -1}, "--long-prefill-token-threshold is -1"},
 	} {
 		_, err := New(c.cfg, pool)
 		require.ErrorContainsf(t, err, c.says, "for %s", name)

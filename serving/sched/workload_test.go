@@ -52,7 +52,13 @@ func (w *workload) step() {
 	w.preempted = w.s.Preemptions() > before
 	w.check()
 	require.NotEmpty(t, b.Chunks, "sequences are queued, but none can go on")
-	w.checkBatch(b)
+	decodes := 0
+	for i, c := range b.Chunks { // they come first
+		if i == decodes && slices.Contains(decoding, c.Seq) && c.Len == 1 {
+			decodes++
+		}
+	}
+	w.checkBatch(b, decodes)
 
 	in := map[*Seq]bool{}
 	for _, c := range b.Chunks {
@@ -128,7 +134,7 @@ func (w *workload) check() {
 
 // checkBatch holds that every token is computed once, in a slot that is nobody
 // else's, and sees its own sequence in all slots of its window; decodes first.
-func (w *workload) checkBatch(b *Batch) {
+func (w *workload) checkBatch(b *Batch, decodes int) {
 	t := w.t
 	for q := w.s.waiting.first; q != nil; q = q.next { // preempted: what was computed is gone
 		delete(w.computed, q)
@@ -179,6 +185,9 @@ func (w *workload) checkBatch(b *Batch) {
 	}
 	require.Equal(t, rows, b.Tokens)
 	require.LessOrEqual(t, rows, w.cfg.MaxTokens)
+	if w.cfg.MaxPrefill > 0 && decodes > 0 {
+		require.LessOrEqual(t, rows-decodes, w.cfg.MaxPrefill, "prompts hold up those that decode")
+	}
 	require.LessOrEqual(t, logits, w.cfg.MaxSeqs, "rows of logits")
 	require.LessOrEqual(t, partial, 1, "two prompts are in the middle at once")
 }
@@ -283,7 +292,7 @@ func newWorkload(t testing.TB, rng *rand.Rand) *workload {
 	maxSeqs := 1 + rng.IntN(12)
 	w := &workload{t: t, rng: rng, computed: map[*Seq]int{}, cfg: Config{
 		MaxSeqs: maxSeqs, MaxTokens: maxSeqs + rng.IntN(40), MaxLen: 8 + rng.IntN(120),
-		Window: max(0, rng.IntN(60)-30), PrefixCaching: rng.IntN(3) > 0,
+		Window: max(0, rng.IntN(60)-30), PrefixCaching: rng.IntN(3) > 0, MaxPrefill: max(0, rng.IntN(40)-20),
 	}}
 	blocks, size := 1+rng.IntN(40), 1+rng.IntN(9)
 	w.s = newScheduler(t, w.cfg, blocks, size)

@@ -29,6 +29,7 @@ type options struct {
 	maxModelLen     int
 	maxSeqs         int
 	maxTokens       int
+	maxPrefill      int // --long-prefill-token-threshold
 	maxLogprobs     int
 	blockSize       int
 	kvBytes         int64
@@ -51,9 +52,14 @@ const (
 	// defaultMaxSeqs is far above what a CPU gains from: a step's time grows
 	// with its rows once the weights are read at the speed of memory.
 	defaultMaxSeqs = 64
-	// defaultMaxTokens bounds a prefill chunk, and so how long a step keeps the
-	// other streams waiting; 512 rows already amortise reading the weights.
+	// defaultMaxTokens bounds a step, and so the memory for activations; 512 rows
+	// already amortise reading the weights.
 	defaultMaxTokens = 512
+	// defaultMaxPrefill bounds how long a prompt keeps the tokens of the streams
+	// that run waiting: one step, of so many rows more than theirs. At 128 rows
+	// reading the weights is under a tenth of a step's time; smaller chunks read
+	// prompts more slowly, larger ones hardly faster (BenchmarkGap in package serving).
+	defaultMaxPrefill = 128
 	// defaultBlockSize is vLLM's for CPUs with short contexts: half a block is
 	// wasted per sequence.
 	defaultBlockSize       = 16
@@ -66,7 +72,7 @@ const (
 // for and written to out; any other error is a usageError.
 func parseFlags(args []string, out io.Writer) (*options, error) {
 	o := &options{host: "127.0.0.1", port: defaultPort, device: "auto", dtype: kernels.BF16, dtypeAuto: true,
-		loadFormat: weights.Auto, genConfig: "auto", maxSeqs: defaultMaxSeqs, maxTokens: defaultMaxTokens,
+		loadFormat: weights.Auto, genConfig: "auto", maxSeqs: defaultMaxSeqs, maxTokens: defaultMaxTokens, maxPrefill: defaultMaxPrefill,
 		blockSize: defaultBlockSize, prefixCaching: true, shutdownTimeout: defaultShutdownTimeout, maxRequestBytes: defaultMaxRequestBytes}
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // errors are told by the caller, once
@@ -83,6 +89,7 @@ func parseFlags(args []string, out io.Writer) (*options, error) {
 	countFlag(fs, "max-model-len", "most `tokens` of prompt and output together (default: what the model was made for)", 2, &o.maxModelLen)
 	countFlag(fs, "max-num-seqs", "most `sequences` in a step", 1, &o.maxSeqs)
 	countFlag(fs, "max-num-batched-tokens", "most `tokens` in a step; longer prompts are prefilled in chunks", 1, &o.maxTokens)
+	countFlag(fs, "long-prefill-token-threshold", "most `tokens` of prompts in a step in which others decode; 0 is no limit but --max-num-batched-tokens", 0, &o.maxPrefill)
 	countFlag(fs, "max-logprobs", "most of the likeliest `tokens` that a request may have told at each place (default 20)", 1, &o.maxLogprobs)
 	intFlag(fs, "block-size", "`tokens` in a KV block", 1, 1024, &o.blockSize)
 	bytesFlag(fs, "kv-cache-memory-bytes", fmt.Sprintf("`size` of the KV cache, such as 2G (default: room for --max-num-seqs full contexts, at most 1/%d of the memory that is free beside the weights)", kvShare), &o.kvBytes)

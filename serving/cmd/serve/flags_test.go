@@ -24,7 +24,7 @@ import (
 
 func TestParseFlags(t *testing.T) {
 	o, err := parseFlags(strings.Fields("--model m --host ::1 --port 0 --device cpu --dtype float32 --load-format dummy "+
-		"--no-enable-prefix-caching --max-model-len 64 --max-num-seqs 3 --max-num-batched-tokens 32 --max-logprobs 5 --block-size 8 --kv-cache-memory-bytes 2M "+
+		"--no-enable-prefix-caching --max-model-len 64 --max-num-seqs 3 --max-num-batched-tokens 32 --long-prefill-token-threshold 0 --max-logprobs 5 --block-size 8 --kv-cache-memory-bytes 2M "+
 		"--threads 2 --seed 18446744073709551615 --shutdown-timeout 0.5 --max-request-bytes 100 "+
 		"--served-model-name a,b --served-model-name a --served-model-name c/d --generation-config vllm"), io.Discard)
 	require.NoError(t, err)

@@ -95,7 +95,7 @@ func (o *options) start(ck weights.Checkpoint, spec models.Spec, limits models.L
 		c.say("WARNING: the tokenizer has %d ids, the model %d: a prompt with one of the others is refused", tok.Size(), spec.Vocab)
 	}
 	e, err := engine.New(m, engine.Config{
-		SampleVocab: min(tok.Size(), spec.Vocab), MaxLogprobs: o.maxLogprobs,
+		SampleVocab: min(tok.Size(), spec.Vocab), MaxPrefill: o.maxPrefill, MaxLogprobs: o.maxLogprobs,
 		PrefixCaching: o.prefixCaching, Log: c.log(),
 	})
 	if err != nil {
