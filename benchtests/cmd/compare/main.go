@@ -51,7 +51,7 @@ func main() {
 	}
 	c := &comparison{options: *opt, log: os.Stderr}
 	if err = c.build(ctx); err == nil {
-		err = errors.Join(c.execute(ctx), c.report(ctx, os.Stdout))
+		err = errors.Join(c.execute(ctx), c.report(context.WithoutCancel(ctx), os.Stdout))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "compare:", err)
