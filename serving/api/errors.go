@@ -70,7 +70,7 @@ func asAPIError(err error) *apiError {
 	case errors.Is(err, engine.ErrEmptyPrompt), errors.Is(err, engine.ErrBadToken):
 		return badRequest("prompt", "%s", err.Error())
 	case errors.Is(err, sample.ErrNoToken):
-		return badRequest("allowed_token_ids", "no token is left to be drawn: each of allowed_token_ids is a stop token that min_tokens forbids, or none of the tokenizer's")
+		return badRequest("allowed_token_ids", "no token is left to be drawn: the tokenizer has none of allowed_token_ids")
 	case errors.Is(err, engine.ErrBadParams):
 		return badRequest("", "%s", err.Error())
 	case errors.Is(err, engine.ErrOverloaded):

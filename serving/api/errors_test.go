@@ -151,6 +151,7 @@ var refusals = []struct {
 	{completionsPath, `{"prompt":"x","logit_bias":[5]}`, 400, "logit_bias", []string{"object"}},
 	{completionsPath, `{"prompt":"x","allowed_token_ids":[]}`, 400, "allowed_token_ids", []string{"empty"}},
 	{completionsPath, `{"prompt":"x","allowed_token_ids":[50000]}`, 400, "allowed_token_ids", []string{"50000", "49999"}},
+	{completionsPath, `{"prompt":"x","allowed_token_ids":[5,2],"stop_token_ids":[5],"min_tokens":1,"stream":true}`, 400, "min_tokens", []string{"allowed_token_ids"}},
 	{completionsPath, `{"prompt":"x","stop_token_ids":[7,-1]}`, 400, "stop_token_ids", []string{"stop_token_ids[1]", "-1", "49999"}},
 	{completionsPath, `{"prompt":"x","stop_token_ids":[` + strings.Repeat("5,", 128) + `5]}`, 400, "stop_token_ids", []string{"129", "128"}},
 	{completionsPath, `{"prompt":"x","stop_token_ids":7}`, 400, "stop_token_ids", []string{"list of token ids", "7"}},
@@ -296,11 +297,11 @@ func TestFaults(t *testing.T) {
 
 	f = newFake("")
 	f.engine.err = fmt.Errorf("%w: %w", engine.ErrSample, sample.ErrNoToken)
-	w = f.post(t, completionsPath, `{"prompt":"x","allowed_token_ids":[5],"stop_token_ids":[5],"min_tokens":1}`)
+	w = f.post(t, completionsPath, `{"prompt":"x","allowed_token_ids":[5]}`)
 	require.Equal(t, http.StatusBadRequest, w.Code)
 	message, param := readError(t, 400, w.Body.Bytes())
 	assert.Equal(t, "allowed_token_ids", param)
-	assert.Contains(t, message, "min_tokens")
+	assert.Contains(t, message, "tokenizer")
 
 	f = newFake(engine.FinishAbort, "Hel")
 	w = f.post(t, chatPath, `{"messages":[{"role":"user","content":"x"}]}`)

@@ -149,6 +149,9 @@ func (s *Server) sequences(rt *route, r *request, j *job, params sample.Params, 
 		if base.MinTokens, err = minTokens(r, base.MaxTokens, limit); err != nil {
 			return err
 		}
+		if base.MinTokens > 0 && onlyStops(&base) {
+			return badRequest("min_tokens", "min_tokens is %d, before which no stop token is drawn, but allowed_token_ids has nothing else: allow another id, or leave min_tokens out", base.MinTokens)
+		}
 		base.Prompt = in.ids
 		for k := range j.n {
 			q := base
@@ -165,6 +168,12 @@ func (s *Server) sequences(rt *route, r *request, j *job, params sample.Params, 
 		}
 	}
 	return nil
+}
+
+// onlyStops tells that no id may be drawn but stop tokens.
+func onlyStops(q *engine.Request) bool {
+	return q.Sampling.Allowed != nil &&
+		!slices.ContainsFunc(q.Sampling.Allowed, func(id int32) bool { return !slices.Contains(q.StopTokens, id) })
 }
 
 // checkPromptLogprobs bounds what the prompts' log-probabilities take.
