@@ -116,7 +116,7 @@ func (s *Server) render(r *request) (string, error) {
 	}
 	text, err := s.cfg.Tokenizer.Chat(r.messages, generate)
 	if err != nil {
-		return "", badRequest("messages", "the model's chat template refused the messages: %v", err)
+		return "", badRequest("messages", "the messages are refused by the model's %v", err)
 	}
 	if !r.continueFinalMessage {
 		return text, nil
