@@ -80,6 +80,7 @@ func TestOutputIsTheRequestsOwn(t *testing.T) {
 			f := newFake(maxLen, c.maxTokens, c.maxSeqs, c.blocks, c.blockSize)
 			e, err := newEngine(f, Config{SampleVocab: 59, SampleThreads: 3, Log: quiet})
 			require.NoError(t, err)
+			e.samplers.worth = 1
 			t.Cleanup(func() { stop(t, e, f) })
 			var readers sync.WaitGroup
 			for i, r := range requests() {
@@ -352,5 +353,23 @@ func BenchmarkDecodeStep(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestHelpersAreWorthWaking counts who samples.
+func TestHelpersAreWorthWaking(t *testing.T) {
+	const vocab = 50_257
+	greedy, drawn := sample.Params{TopP: 1}, sample.Params{Temperature: 1, TopP: 1}
+	for _, c := range []struct {
+		rows     int
+		sampling sample.Params
+		logprobs bool
+		helpers  int
+	}{{1, drawn, true, 0}, {4, greedy, false, 0}, {8, greedy, false, 1}, {64, greedy, false, 3}, {2, drawn, false, 1}, {4, greedy, true, 3}} {
+		s := &samplers{helpers: 3, worth: helperWorth, width: vocab, rows: make([]row, c.rows)}
+		for i := range s.rows {
+			s.rows[i].stream = &Stream{req: Request{Sampling: c.sampling, Logprobs: c.logprobs}}
+		}
+		require.Equal(t, c.helpers, s.wanted(), "%+v", c)
 	}
 }

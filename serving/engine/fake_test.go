@@ -229,8 +229,10 @@ var quiet = slog.New(slog.DiscardHandler)
 func start(t *testing.T, f *fake, cfg Config) *Engine {
 	t.Helper()
 	cfg.Log = quiet
-	e, err := New(f, cfg)
+	e, err := newEngine(f, cfg)
 	require.NoError(t, err)
+	e.samplers.worth = 1 // a fake's rows are worth no helper
+	go e.run()
 	t.Cleanup(func() { stop(t, e, f) })
 	return e
 }
@@ -241,6 +243,7 @@ func manual(t testing.TB, f *fake, cfg Config) *Engine {
 	cfg.Log = quiet
 	e, err := newEngine(f, cfg)
 	require.NoError(t, err)
+	e.samplers.worth = 1
 	t.Cleanup(e.samplers.close)
 	return e
 }

@@ -55,6 +55,7 @@ func TestPrefixesAndWindowsChangeNothing(t *testing.T) {
 			f.window = c.window
 			e, err := newEngine(f, Config{SampleVocab: 59, SampleThreads: 2, PrefixCaching: c.prefix, Log: quiet})
 			require.NoError(t, err)
+			e.samplers.worth = 1
 			require.Equal(t, maxLen, e.MaxModelLen())
 			t.Cleanup(func() { stop(t, e, f) })
 			var readers sync.WaitGroup
