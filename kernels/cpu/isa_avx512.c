@@ -4,6 +4,7 @@
 // below is one group of kernels and explains it.
 
 #include "attention.h"
+#include "transpose_avx512.h"
 #include "vec_avx512.h"
 
 #include "rows_kernel.h"

@@ -19,6 +19,7 @@
 #include <immintrin.h>
 
 #include "internal.h"
+#include "transpose_avx512.h"
 
 #define TARGET target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")
 #define FN static inline __attribute__((always_inline, TARGET))
@@ -77,35 +78,6 @@ FN __m512i words(const float *x, int k, int k0) {
     __m512 low = _mm512_maskz_loadu_ps(first(k - k0), x + k0);
     __m512 high = _mm512_maskz_loadu_ps(first(k - k0 - 16), x + k0 + 16);
     return (__m512i)_mm512_cvtne2ps_pbh(high, low);
-}
-
-// transpose16 makes word r of line i word i of line r.
-FN void transpose16(__m512i v[16]) {
-    __m512i t[16];
-#pragma GCC unroll 8
-    for (int i = 0; i < 16; i += 2) { // pairs of words of two lines
-        t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) // words 4q+j of four lines, q the quarter, in v[i+j]
-#pragma GCC unroll 2
-        for (int h = 0; h < 2; h++) {
-            v[i + 2 * h] = _mm512_unpacklo_epi64(t[i + h], t[i + h + 2]);
-            v[i + 2 * h + 1] = _mm512_unpackhi_epi64(t[i + h], t[i + h + 2]);
-        }
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) { // quarters 0 and 2, 1 and 3, of eight lines
-        t[j] = _mm512_shuffle_i32x4(v[j], v[j + 4], 0x88);
-        t[j + 4] = _mm512_shuffle_i32x4(v[j], v[j + 4], 0xdd);
-        t[j + 8] = _mm512_shuffle_i32x4(v[j + 8], v[j + 12], 0x88);
-        t[j + 12] = _mm512_shuffle_i32x4(v[j + 8], v[j + 12], 0xdd);
-    }
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; j++) {
-        v[j] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0x88);
-        v[j + 8] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0xdd);
-    }
 }
 
 // Lays rows of x, rounded to bfloat16, out as a tile.

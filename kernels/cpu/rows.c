@@ -18,6 +18,7 @@ enum { COST_NORM = 4, COST_ACTIVATE = 8, COST_STORE = 8, COST_EMBED = 16 };
 typedef struct {
     const cpu_device *d;
     int rows, pieces;
+    int by; // rows that stay together; 0: each by itself
     norm_job norm;
     activate_job activate;
     store_job store;
@@ -27,8 +28,13 @@ typedef struct {
     const cpu_weight *tokens, *positions;
 } rows_job;
 
-static int lo(const rows_job *j, int task) { return span(j->rows, task, j->pieces); }
-static int hi(const rows_job *j, int task) { return span(j->rows, task + 1, j->pieces); }
+static int lo(const rows_job *j, int task) {
+    if (j->by == 0)
+        return span(j->rows, task, j->pieces);
+    return min_int(j->rows, span(ceil_div(j->rows, j->by), task, j->pieces) * j->by);
+}
+
+static int hi(const rows_job *j, int task) { return lo(j, task + 1); }
 
 static void norm_task(void *arg, int task, int worker) {
     (void)worker;
@@ -107,7 +113,9 @@ void cpu_store_kv(cpu_device *d, float *qkv, const cpu_kv *kv, int layer, int ro
         .rows = s->tokens_n,
         .store = {qkv, kv, at, d->bf16, rope_dims, table, a, s->positions, s->slots},
     };
-    j.pieces = pieces(d, j.rows, (int64_t)j.rows * (a.heads + 2 * a.kv_heads) * a.head_dim * COST_STORE);
+    // A unit of the cache is stored whole where one thread has all its rows.
+    j.by = j.rows >= 4 * UNIT * pool_threads(d->pool) ? UNIT : 1;
+    j.pieces = pieces(d, ceil_div(j.rows, j.by), (int64_t)j.rows * (a.heads + 2 * a.kv_heads) * a.head_dim * COST_STORE);
     pool_run(d->pool, store_task, &j, j.pieces);
 }
 
