@@ -24,6 +24,7 @@ func Run(t *testing.T, open Open) {
 			t.Run("AttentionRotated", s.attentionRotated)
 			t.Run("AttentionStaleCache", s.attentionStaleCache)
 			t.Run("AttentionFreedBlocks", s.attentionFreedBlocks)
+			t.Run("AttentionSharedInStep", s.attentionSharedInStep)
 			t.Run("Activate", s.activate)
 			t.Run("AddGather", s.addGather)
 			t.Run("Batches", s.batches)
