@@ -1,5 +1,5 @@
 """Makes testdata/sampling/vectors.json: what Transformers' own logits processors,
-called in the order of vLLM's V1 sampler, leave to draw from, and log-probabilities.
+called in the order of vLLM's V1 sampler (and typical_p last, as in TGI), leave to draw from, and log-probabilities.
 
     python testdata/make_sampling.py testdata/sampling/vectors.json
 
@@ -18,7 +18,7 @@ from transformers.generation import logits_process as lp
 torch.manual_seed(7)
 V = 67
 rows = [(torch.randn(V) * s + m).float() for s, m in ((3, 0), (1, -20), (0.3, 4), (8, 1))]
-NEUTRAL = dict(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, repetition=1.0, presence=0.0, frequency=0.0,
+NEUTRAL = dict(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, typical_p=1.0, repetition=1.0, presence=0.0, frequency=0.0,
                bias={}, allowed=None, banned=[], prompt=[], output=[])
 
 
@@ -54,6 +54,8 @@ def case(name, row, **params):
         x = lp.TopKLogitsWarper(c["top_k"])(None, x)
     if c["top_p"] < 1:
         x = lp.TopPLogitsWarper(c["top_p"])(None, x)
+    if c["typical_p"] < 1:
+        x = lp.TypicalLogitsWarper(c["typical_p"])(None, x)
     p = x.softmax(-1)[0]
     return dict(name=name, row=row, **c, greedy=greedy, probs=[[i, short(p[i])] for i in range(V) if p[i] > 0])
 
@@ -70,6 +72,8 @@ for row in range(len(rows)):
         case("top-k", row, top_k=9),
         case("top-p", row, top_p=0.9),
         case("min-p", row, min_p=0.08),
+        case("typical", row, typical_p=0.6),
+        case("top-p, then typical", row, temperature=1.3, top_p=0.95, typical_p=0.85),
         case("min-p, top-k and top-p", row, temperature=1.6, min_p=0.02, top_k=20, top_p=0.8),
         case("repetition", row, repetition=1.3, **history),
         case("repetition under 1", row, repetition=0.8, **history),

@@ -6,8 +6,8 @@
 // TestReplayTGI sends.
 //
 // The body is {"inputs": text, "parameters": {…}}; for / also "stream". A text is
-// drawn at random if do_sample is true, or temperature (not 1), top_k or top_p is
-// given, or there are no parameters at all, which is TGI's rule; else it is greedy.
+// drawn at random if do_sample is true, or temperature (not 1), top_k, top_p or
+// typical_p is given, or there are no parameters at all, which is TGI's rule; else it is greedy.
 //
 //	parameter              values
 //	best_of                done     1 or 2; needs sampling, no seed, no stream: the best mean logprob wins
@@ -24,10 +24,10 @@
 //	top_k                  done     1 and more
 //	top_n_tokens           done     0 to 5: the likeliest tokens at each place
 //	top_p                  done     above 0 and below 1
+//	typical_p              done     above 0 and below 1
 //	truncate               done     1 to context - 1: only so many of the prompt's last tokens
 //	adapter_id             refused  the server has one model and no adapters
 //	grammar                refused  structured output is out of the scope of this server
-//	typical_p              refused  typical sampling is not done here
 //	watermark              refused  texts are not marked; false is taken
 //
 // null is left out. Any other field is ignored and named in X-Ignored-Fields.

@@ -32,7 +32,8 @@ type tgiRequest struct {
 	parameters bool // given
 
 	bestOf, maxNewTokens, topK, topN, truncate *int64
-	temperature, topP, repetition, frequency   *float64
+	temperature, topP, typicalP                *float64
+	repetition, frequency                      *float64
 	seed                                       *uint64
 	stop                                       []string
 	doSample, details, prefill                 bool
@@ -85,7 +86,7 @@ func (q *tgiRequest) parameterFields() map[string]setter {
 		"truncate":              ints(&q.truncate),
 		"adapter_id":            refusal{"", "this server has one model and no adapters"}.set,
 		"grammar":               refusal{"", noSchema}.set,
-		"typical_p":             refusal{"", "typical sampling is not done here"}.set,
+		"typical_p":             floats(&q.typicalP),
 		"watermark":             refusal{"false", "texts are not marked here"}.set,
 	}
 }
@@ -221,6 +222,7 @@ func (q *tgiRequest) sampling() (p sample.Params, random bool, err error) {
 	}{
 		{"temperature", q.temperature, &p.Temperature, func(x float64) bool { return x > 0 && finite(x) }, "> 0.0"},
 		{"top_p", q.topP, &p.TopP, func(x float64) bool { return x > 0 && x < 1 }, "> 0.0 and < 1.0"},
+		{"typical_p", q.typicalP, &p.TypicalP, func(x float64) bool { return x > 0 && x < 1 }, "> 0.0 and < 1.0"},
 		{"repetition_penalty", q.repetition, &p.RepetitionPenalty, func(x float64) bool { return x > 0 && finite(x) }, "> 0.0"},
 		{"frequency_penalty", q.frequency, &p.FrequencyPenalty, func(x float64) bool { return x >= -2 && x <= 2 }, ">= -2.0 and <= 2.0"},
 	} {
@@ -238,7 +240,7 @@ func (q *tgiRequest) sampling() (p sample.Params, random bool, err error) {
 		}
 		p.TopK = int(min(*q.topK, math.MaxInt32))
 	}
-	random = q.doSample || !q.parameters || p.Temperature != 1 || q.topK != nil || q.topP != nil
+	random = q.doSample || !q.parameters || p.Temperature != 1 || q.topK != nil || q.topP != nil || q.typicalP != nil
 	p.Temperature = max(p.Temperature, minTemperature)
 	if !random {
 		p.Temperature = 0
@@ -256,7 +258,7 @@ func (q *tgiRequest) best(j *tgiJob) (int, error) {
 	case *q.bestOf < 1 || *q.bestOf > tgiMaxBestOf:
 		why = fmt.Sprintf("`best_of` is %d; it must be 1 to %d", *q.bestOf, tgiMaxBestOf)
 	case !j.sampling:
-		why = "`best_of` > 1 needs sampling: give `do_sample`, or a temperature, top_k or top_p"
+		why = "`best_of` > 1 needs sampling: give `do_sample`, or a temperature, top_k, top_p or typical_p"
 	case q.seed != nil:
 		why = "`seed` must not be set when `best_of` > 1"
 	case j.stream:

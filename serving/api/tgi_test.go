@@ -83,7 +83,8 @@ func TestTGIParameters(t *testing.T) {
 			holds: func(q engine.Request) bool { return slices.Equal(q.Prompt, []int32{4, 5}) }},
 		{name: "adapter_id", bad: []string{`"a"`}},
 		{name: "grammar", bad: []string{`{"type": "json", "value": {}}`}},
-		{name: "typical_p", bad: []string{"0.5", "1"}},
+		{name: "typical_p", good: []string{"0.1", "0.95"}, bad: []string{"0", "1", `"0.5"`},
+			holds: func(q engine.Request) bool { return q.Sampling.TypicalP > 0 && q.Sampling.Temperature == 1 }},
 		{name: "watermark", good: []string{"false"}, bad: []string{"true"}, holds: func(engine.Request) bool { return true }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -42,6 +42,7 @@ func requests() (all []Request) {
 func params(r *Request, i int) {
 	p := &r.Sampling
 	p.MinP = 0.04 * float64(i%3)
+	p.TypicalP = 1 - 0.1*float64(i%4)
 	p.RepetitionPenalty = []float64{0, 1.3, 1, 0.8}[i%4]
 	p.PresencePenalty = []float64{0, 0.9, -0.4}[i%3]
 	p.FrequencyPenalty = []float64{0.5, 0, 0, 0, -0.2}[i%5]

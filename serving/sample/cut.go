@@ -31,34 +31,35 @@ type cut struct {
 }
 
 // find returns the largest value of x such that the elements as large or larger
-// have at least the wanted mass, and the mass of those that are larger. The
-// mass of an element is 1, or its positive self when weighted. When all of x
-// has less than wanted, the value is the smallest in x. The larger of −0 and 0
-// is 0 here, so the mass of those larger than −0 counts those equal to it.
+// have at least the wanted mass, and the mass of those that are larger. Elements
+// have the masses given, which are positive, or 1 each where there are none.
+// When all of x has less than wanted, the value is the smallest in x. The larger
+// of −0 and 0 is 0 here, so the mass of those larger than −0 counts those equal
+// to it.
 //
 // One pass makes a histogram of the leading 11 bits and finds the bin where the
 // wanted mass is reached, the next two refine within that bin: O(len(x)),
 // whatever x is, where a sort or a heap grows with the size of what is kept.
-func (c *cut) find(x []float32, wanted float64, weighted bool) (value float32, above float64) {
-	t, above := c.digit(x, 0, 32, shift1, 0, wanted, weighted)
-	t, above = c.digit(x, t, shift1, shift2, above, wanted, weighted)
-	t, above = c.digit(x, t, shift2, 0, above, wanted, weighted)
+func (c *cut) find(x, masses []float32, wanted float64) (value float32, above float64) {
+	t, above := c.digit(x, masses, 0, 32, shift1, 0, wanted)
+	t, above = c.digit(x, masses, t, shift1, shift2, above, wanted)
+	t, above = c.digit(x, masses, t, shift2, 0, above, wanted)
 	return value32(t), above
 }
 
 // digit refines t, whose bits from hi up are found, by those from lo to hi.
-func (c *cut) digit(x []float32, t uint32, hi, lo uint, above, wanted float64, weighted bool) (uint32, float64) {
+func (c *cut) digit(x, masses []float32, t uint32, hi, lo uint, above, wanted float64) (uint32, float64) {
 	bins := c.mass[:1<<(hi-lo)]
 	clear(bins)
 	highest := 0 // of the bins that have something
-	for _, v := range x {
+	for e, v := range x {
 		o := order(v)
 		if uint64(o)>>hi != uint64(t)>>hi {
 			continue
 		}
 		m := 1.0
-		if weighted {
-			m = float64(v)
+		if masses != nil {
+			m = float64(masses[e])
 		}
 		i := int(o>>lo) & (len(bins) - 1)
 		bins[i] += m

@@ -17,7 +17,9 @@
 //     less than MinP, which is relative to the largest's weight 1, leaves
 //  8. topP      the smallest set of the heaviest ids whose share of what steps
 //     6 and 7 left reaches TopP stays; of equal weights the lower id is the heavier
-//  9. draw      the inverse of their cumulative weights, in order of ids, at a
+//  9. typical   with TypicalP, the candidates of the most expected surprise stay;
+//     vLLM has no such step, TGI has it here
+//  10. draw     the inverse of their cumulative weights, in order of ids, at a
 //     uniform number in [0, 1) from Philox (Seed, Index)
 //
 // In vLLM temperature and min_p come before top_k. Both keep the order of the
@@ -27,9 +29,9 @@
 // order of masks among them is of no matter.
 //
 // Sampler.Logprobs tells the log-probabilities of the same row as the model gave
-// it, before steps 2 to 9 (vLLM's logprobs_mode raw_logprobs).
+// it, before steps 2 to 10 (vLLM's logprobs_mode raw_logprobs).
 //
-// No row is sorted. Steps 6 and 8 look for the value to cut at in histograms of
+// No row is sorted. Steps 6, 8 and 9 look for the value to cut at in histograms of
 // the numbers' leading bits (cut.go), which costs three passes over the
 // candidates at most, however flat the distribution is; Logprobs keeps the
 // likeliest ids in a heap.

@@ -28,6 +28,7 @@ func TestTransformers(t *testing.T) {
 			TopP                            float64 `json:"top_p"`
 			TopK                            int     `json:"top_k"`
 			MinP                            float64 `json:"min_p"`
+			TypicalP                        float64 `json:"typical_p"`
 			Bias                            map[string]float32
 			Allowed, Banned, Prompt, Output []int32
 			Greedy                          int32
@@ -42,7 +43,7 @@ func TestTransformers(t *testing.T) {
 	worst := 0.0
 	for _, c := range file.Cases {
 		p := Params{
-			Temperature: c.Temperature, TopP: c.TopP, TopK: c.TopK, MinP: c.MinP, Allowed: c.Allowed,
+			Temperature: c.Temperature, TopP: c.TopP, TopK: c.TopK, MinP: c.MinP, TypicalP: c.TypicalP, Allowed: c.Allowed,
 			RepetitionPenalty: c.Repetition, PresencePenalty: c.Presence, FrequencyPenalty: c.Frequency,
 		}
 		for name, value := range c.Bias {

@@ -13,6 +13,7 @@ type Params struct {
 	TopP        float64 // (0, 1]; 1 keeps all
 	TopK        int     // 0 or less keeps all
 	MinP        float64 // [0, 1]: ids less likely than MinP times the likeliest leave; 0 keeps all
+	TypicalP    float64 // [0, 1]: share of the ids whose surprise is nearest the expected one that stays; 0 and 1 keep all (TGI's typical_p)
 	Seed        uint64  // tokens depend on it, the prompt and the parameters alone
 
 	RepetitionPenalty float64 // over 0: divides positive and multiplies other logits of ids in prompt and output; 0 and 1 change nothing
@@ -47,6 +48,8 @@ func (p Params) Validate() error {
 		return fmt.Errorf("%w: top_p is %v, must be over 0 and at most 1", ErrParams, p.TopP)
 	case !within(p.MinP, 0, 1):
 		return fmt.Errorf("%w: min_p is %v, must be 0 to 1", ErrParams, p.MinP)
+	case !within(p.TypicalP, 0, 1):
+		return fmt.Errorf("%w: typical_p is %v, must be 0 to 1", ErrParams, p.TypicalP)
 	case !within(p.RepetitionPenalty, 0, math.MaxFloat64):
 		return fmt.Errorf("%w: repetition_penalty is %v, must be over 0", ErrParams, p.RepetitionPenalty)
 	case !within(p.PresencePenalty, -2, 2):

@@ -131,11 +131,15 @@ func TestCut(t *testing.T) {
 				break
 			}
 		}
-		got, gotAbove := c.find(x, wanted, weighted)
+		var masses []float32
+		if weighted {
+			masses = x
+		}
+		got, gotAbove := c.find(x, masses, wanted)
 		require.Equalf(t, value, got, "seed %d: value", seed)
 		require.InDeltaf(t, above, gotAbove, 1e-9*(1+above), "seed %d: mass above", seed)
 	}
-	value, above := c.find([]float32{3, 1, 2}, 99, false)
+	value, above := c.find([]float32{3, 1, 2}, nil, 99)
 	require.Equal(t, float32(1), value, "more than there is")
 	require.Equal(t, 2.0, above, "more than there is")
 }

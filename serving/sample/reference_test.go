@@ -1,6 +1,7 @@
 package sample
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -81,7 +82,7 @@ func adjusted(logits []float32, d Draw, tokens past) []float64 {
 }
 
 // kept is the set that is drawn from and its shares, by sorting and in vLLM's
-// order: temperature, min-p, top-k, top-p.
+// order: temperature, min-p, top-k, top-p; then typical-p, which vLLM lacks.
 func kept(logits []float32, d Draw, tokens past) (ids []int32, share []float64) {
 	type candidate struct {
 		id   int32
@@ -124,6 +125,25 @@ func kept(logits []float32, d Draw, tokens past) (ids []int32, share []float64) 
 			before += c[i].w
 		}
 		total = before
+	}
+	if p := d.Params.TypicalP; p > 0 && p < 1 {
+		expected := 0.0
+		for _, x := range c {
+			expected -= x.w / total * math.Log(x.w/total)
+		}
+		far := func(x candidate) float64 { return math.Abs(-math.Log(x.w/total) - expected) }
+		slices.SortStableFunc(c, func(a, b candidate) int { return cmp.Compare(far(a), far(b)) })
+		sum, n := 0.0, 0
+		for n < len(c) && sum < p*total {
+			sum += c[n].w
+			n++
+		}
+		// Of equally far ones all stay, as float32 tells them apart.
+		for n < len(c) && float32(far(c[n])) == float32(far(c[n-1])) {
+			sum += c[n].w
+			n++
+		}
+		c, total = c[:n], sum
 	}
 	slices.SortFunc(c, func(a, b candidate) int { return int(a.id - b.id) })
 	for _, x := range c {

@@ -29,6 +29,7 @@ type Sampler struct {
 	row     []float32 // logits as adjusted
 	ids     []int32   // candidates, ascending
 	weights []float32 // theirs, in (0, 1]
+	near    []float32 // typicalP's: minus how far each is from the expected surprise
 	cut     cut
 }
 
@@ -55,6 +56,9 @@ func (s *Sampler) Sample(logits []float32, d Draw) (int32, error) {
 	total := s.softmax(logits, logits[best], s.topK(logits, d.Params.TopK), &d.Params)
 	if d.Params.TopP < 1 {
 		total = s.topP(d.Params.TopP, total, len(logits))
+	}
+	if p := d.Params.TypicalP; p > 0 && p < 1 {
+		total = s.typicalP(p, total)
 	}
 	return s.draw(uniform(d.Params.Seed, d.Index) * total), nil
 }
@@ -120,7 +124,7 @@ func (s *Sampler) topK(logits []float32, k int) float32 {
 	}
 	room := 4 * k
 	if room >= len(logits) {
-		least, _ = s.cut.find(logits, float64(k), false)
+		least, _ = s.cut.find(logits, nil, float64(k))
 		return least
 	}
 	s.weights = slices.Grow(s.weights[:0], room)
@@ -130,7 +134,7 @@ func (s *Sampler) topK(logits []float32, k int) float32 {
 			continue
 		}
 		if few = append(few, x); len(few) == room {
-			least, _ = s.cut.find(few, float64(k), false)
+			least, _ = s.cut.find(few, nil, float64(k))
 			few = slices.DeleteFunc(few, func(x float32) bool { return x <= least })
 			for len(few) < k { // fewer than k are larger
 				few = append(few, least)
@@ -138,7 +142,7 @@ func (s *Sampler) topK(logits []float32, k int) float32 {
 		}
 	}
 	if len(few) >= k {
-		least, _ = s.cut.find(few, float64(k), false)
+		least, _ = s.cut.find(few, nil, float64(k))
 	}
 	return least
 }
@@ -194,7 +198,7 @@ func (s *Sampler) topP(p, total float64, n int) float64 {
 	s.ids, s.weights = s.ids[:n], s.weights[:n]
 
 	wanted := p * total
-	least, mass := s.cut.find(s.weights, wanted, true)
+	least, mass := s.cut.find(s.weights, s.weights, wanted)
 	n, total = 0, 0
 	for i, w := range s.weights {
 		if w < least {
@@ -212,6 +216,34 @@ func (s *Sampler) topP(p, total float64, n int) float64 {
 	}
 	s.ids, s.weights = s.ids[:n], s.weights[:n]
 	return total
+}
+
+// typicalP keeps the candidates whose surprise, the negative logarithm of their
+// share of total, is nearest the expected one, up to those that reach p of total
+// together; of equally near ones all stay. It returns their sum. The idea is
+// locally typical sampling (Meister et al., TACL 2023).
+func (s *Sampler) typicalP(p, total float64) float64 {
+	surprise := func(w float32) float64 { return math.Log(total / float64(w)) }
+	expected := 0.0
+	for _, w := range s.weights {
+		expected += float64(w) / total * surprise(w)
+	}
+	s.near = slices.Grow(s.near[:0], len(s.weights))[:len(s.weights)]
+	for i, w := range s.weights {
+		s.near[i] = -float32(math.Abs(surprise(w) - expected))
+	}
+	least, _ := s.cut.find(s.near, s.weights, p*total)
+	n, sum := 0, 0.0
+	for i, w := range s.weights {
+		if s.near[i] < least {
+			continue
+		}
+		s.ids[n], s.weights[n] = s.ids[i], w
+		sum += float64(w)
+		n++
+	}
+	s.ids, s.weights = s.ids[:n], s.weights[:n]
+	return sum
 }
 
 // draw returns the candidate at which the running sum of weights exceeds at.

@@ -135,6 +135,7 @@ func TestValidate(t *testing.T) {
 	}{
 		"temperature":        {func(p *Params, x float64) { p.Temperature = x }, []float64{-0.1, nan, inf, -inf}},
 		"top_p":              {func(p *Params, x float64) { p.TopP = x }, []float64{0, -1, 1.01, nan, inf}},
+		"typical_p":          {func(p *Params, x float64) { p.TypicalP = x }, []float64{-0.1, 1.01, nan, inf}},
 		"min_p":              {func(p *Params, x float64) { p.MinP = x }, []float64{-0.1, 1.01, nan, inf}},
 		"repetition_penalty": {func(p *Params, x float64) { p.RepetitionPenalty = x }, []float64{-1, nan, inf}},
 		"presence_penalty":   {func(p *Params, x float64) { p.PresencePenalty = x }, []float64{-2.01, 2.01, nan, inf}},
@@ -176,6 +177,9 @@ func TestKeptSet(t *testing.T) {
 		}
 		if rng.IntN(3) == 0 {
 			d.Params.MinP = []float64{1, 0.5, 0.1, 1e-3, 1e-9}[rng.IntN(5)]
+		}
+		if seed%4 == 3 {
+			d.Params.TypicalP = []float64{0.2, 0.5, 0.95, 1 - 1e-9, 1}[rng.IntN(5)]
 		}
 		if len(logits) > 5 {
 			d.Banned = []int32{rng.Int32N(int32(len(logits)))}
@@ -264,6 +268,8 @@ func TestDistribution(t *testing.T) {
 		"min-p 0.5, hot":        {Params: Params{Temperature: 3, TopP: 1, MinP: 0.5}},
 		"min-p before top-p":    {Params: Params{Temperature: 1.2, TopP: 0.8, MinP: 0.3}},
 		"min-p and top-k":       {Params: Params{Temperature: 1.2, TopP: 1, TopK: 5, MinP: 0.1}},
+		"typical 0.4":           {Params: Params{Temperature: 1, TopP: 1, TypicalP: 0.4}},
+		"typical after top-p":   {Params: Params{Temperature: 1.4, TopP: 0.9, TypicalP: 0.8}},
 		"bias":                  {Params: Params{Temperature: 1, TopP: 1, Bias: []Bias{{5, 4}, {13, -1.5}}}},
 		"allowed":               {Params: Params{Temperature: 1, TopP: 0.97, Allowed: []int32{0, 2, 4, 13, 6}}},
 		"repetition":            {Params: Params{Temperature: 1, TopP: 1, RepetitionPenalty: 1.5}},
@@ -329,7 +335,7 @@ func TestAllocatesNothing(t *testing.T) {
 	var s Sampler
 	lp := Logprobs{Top: make([]Logprob, 20)}
 	for name, p := range map[string]Params{
-		"greedy": {TopP: 1}, "all": {Temperature: 1, TopP: 1}, "filters": {Temperature: 1, TopP: 0.9, TopK: 900, MinP: 1e-3},
+		"greedy": {TopP: 1}, "all": {Temperature: 1, TopP: 1}, "filters": {Temperature: 1, TopP: 0.9, TopK: 900, MinP: 1e-3, TypicalP: 0.9},
 		"penalties": {
 			Temperature: 1, TopP: 0.9, RepetitionPenalty: 1.1, FrequencyPenalty: 0.1, Bias: []Bias{{3, 1}}, Allowed: []int32{3, 4, 5},
 		},
