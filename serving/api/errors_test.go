@@ -113,7 +113,7 @@ var refusals = []struct {
 	{chatPath, `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}`, 400, "messages[0].content[0]", []string{"text"}},
 	{chatPath, `{"messages":[{"role":"user","content":[{"type":"text"}]}]}`, 400, "messages[0].content[0]", []string{"text"}},
 	{chatPath, `{"messages":[{"role":"assistant","content":null,"tool_calls":[{}]}]}`, 400, "messages[0].tool_calls", []string{"tool", "out of the scope"}},
-	{chatPath, `{"messages":[{"role":"forbidden","content":"x"}]}`, 400, "messages", []string{"no such role", "no such role"}},
+	{chatPath, `{"messages":[{"role":"forbidden","content":"x"}]}`, 400, "messages", []string{"no such role"}},
 	{chatPath, `{"messages":[{"role":"user","content":"` + strings.Repeat("x ", 3000) + `"}]}`, 400, "messages", []string{"2048", "alone has 300"}},
 	{chatPath, `{"messages":[{"role":"user","content":"` + strings.Repeat("x ", 2000) + `"}],"prompt_logprobs":20,"n":128}`, 400, "prompt_logprobs", []string{"4194304"}},
 	{completionsPath, `{"prompt":["` + strings.Repeat("x ", 3000) + `"]}`, 400, "prompt[0]", []string{"3000"}},
