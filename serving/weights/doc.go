@@ -18,6 +18,11 @@
 //  6. Shapes gives any of them without data, for who wants to know how large a
 //     model is before it is loaded.
 //
+// GGUF has no place for some of what a config.json says, and llama.cpp ignores it
+// too: GPT-2's scale_attn_weights and activation, Qwen2's sliding window, YaRN's
+// truncate, attention_factor and mscale. A converted model that needs them
+// computes something else than its original.
+//
 // The pages of mapped files are given back while the rest is loaded (package
 // mapped), and tensors that are drawn or restored share a few buffers (Recycler):
 // what a checkpoint takes is bounded by a few of its largest tensors.

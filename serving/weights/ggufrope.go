@@ -48,6 +48,9 @@ func (r *metadata) rope(dims int) {
 			r.fail(fmt.Errorf("%s%s %v has no equal in Transformers: not supported", r.arch, key, x))
 		}
 	}
+	if x, err := r.file.Float(r.arch + "rope.scaling.yarn_log_multiplier"); err == nil && x != 0 {
+		r.fail(fmt.Errorf("%srope.scaling.yarn_log_multiplier %v: not supported", r.arch, x))
+	}
 	if t, ok := r.file.Tensor("rope_freqs.weight"); ok && r.err == nil {
 		theta, _ := r.conf["rope_theta"].(float32)
 		found, err := llama3(t, dims, float64(theta))
