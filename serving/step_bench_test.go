@@ -174,7 +174,7 @@ func readStreams(ctx context.Context, b *testing.B, e *engine.Engine, streams in
 	for i := range streams {
 		r := engine.Request{Prompt: make([]int32, 21), MaxTokens: 900 - i, Sampling: sample.Params{TopP: 1}}
 		for j := range r.Prompt {
-			r.Prompt[j] = int32(1000*i + j)
+			r.Prompt[j] = int32(700*i + j) // below the vocabulary for 64 of them
 		}
 		go func() {
 			for ctx.Err() == nil {
@@ -225,7 +225,7 @@ func TestReaderProcess(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range streams {
 		body := fmt.Sprintf(`{"model":"gpt2","prompt":[%d,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21],"stream":true,"temperature":0,"ignore_eos":true,"max_tokens":%d}`,
-			1000*i, 900-i)
+			700*i, 900-i)
 		request := fmt.Sprintf("POST /v1/completions HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", addr, len(body), body)
 		all.Go(func() {
 			conn, err := net.Dial("tcp", addr)
