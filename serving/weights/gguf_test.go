@@ -104,7 +104,7 @@ func TestGGUFFilesThatAreRefused(t *testing.T) {
 			Set("llama.vocab_size", uint32(5)).Tensor("blk.0.attn_q_norm.weight", 0, []int{4}, count(0, 4)),
 		"llama.attention.value_length 2 differs":    llamaMeta().Set("llama.vocab_size", uint32(5)).Set("llama.attention.value_length", uint32(2)),
 		"llama.rope.scaling.attn_factor 1.5 has no": llamaMeta().Set("llama.vocab_size", uint32(5)).Set("llama.rope.scaling.attn_factor", float32(1.5)),
-		"yarn_log_multiplier 0.1: not supported":    llamaMeta().Set("llama.vocab_size", uint32(5)).Set("llama.rope.scaling.yarn_log_multiplier", float32(0.1)),
+		"yarn_log_multiplier 0.5: not supported":    llamaMeta().Set("llama.vocab_size", uint32(5)).Set("llama.rope.scaling.yarn_log_multiplier", float32(0.5)),
 		"are not those of Llama 3.1's rope scaling": llamaMeta().Set("llama.vocab_size", uint32(5)).Tensor("rope_freqs.weight", 0, []int{2}, f32(8, 1)),
 		"F32 of shape [3], want F32 of [2]":         llamaMeta().Set("llama.vocab_size", uint32(5)).Tensor("rope_freqs.weight", 0, []int{3}, f32(1, 1, 1)),
 		"phi2.rope.dimension_count is 9 of":         gguftest.New().Set("general.architecture", "phi2").Set("phi2.rope.dimension_count", uint32(9)),
