@@ -9,9 +9,10 @@
 //  3. Begin copies the step to C memory. The operations (ops.go) check shapes and
 //     make one C call each.
 //  4. The C side of an operation cuts the work in tasks and hands them to the
-//     pool: matmul.c, attention.c, rows.c. All threads take tasks until none is
-//     left; that is the operation's only barrier (a large MatMul has a second
-//     one, behind the rounding of its input).
+//     pool: matmul.c, attention.c, rows.c. Each thread has its share of them side
+//     by side, and helps the others when it is through; that is the operation's
+//     only barrier (a large MatMul has a second one, behind the rounding of its
+//     input).
 //  5. The arithmetic is in templates over a vector type: matmul_kernel.h,
 //     attention_kernel.h, rows_kernel.h and store_kernel.h. isa_avx512.c and
 //     isa_avx2.c include them with vec_avx512.h and vec_avx2.h;
@@ -22,21 +23,26 @@
 // each other. Once scratch memory has grown to a step's size nothing is
 // allocated any more, on either side.
 //
+// A Probe (probe.go, limits.c) measures what the machine does at most. The
+// benchmarks print their share of it; command limits prints the limits themselves.
+//
 // # Measured
 //
 // On two cores of an EPYC 9004 (Zen 4, virtual; registers only: 236 GFLOP/s a core
-// in bfloat16 dot products, 118 in float32 FMA; memory 24 GB/s one core, 45
-// both), best of many iterations. All matrices of GPT-2 124M, from memory:
+// in bfloat16 dot products, 118 in float32 FMA; memory 30 GB/s one core, 45 to 49
+// both, half of that in pages of 4 KB), best of many iterations. All matrices of
+// GPT-2 124M, from memory:
 //
 //	rows            1      4      8      16   of a bound of
-//	bf16, 2 cores   5.5    6.6    7.1    12.0 ms   5.5 (memory), 8.4 at 16 (arithmetic)
-//	bf16, 1 core    8.2    9.2    11.6   20.6 ms   10 (memory), 16.8 at 16 (arithmetic)
+//	bf16, 2 cores   5.0    6.6    7.1    11.7 ms   5.1 (memory), 8.4 at 16 (arithmetic)
+//	bf16, 1 core    8.2    9.2    11.6   18.9 ms   8.3 (memory), 16.8 at 16 (arithmetic)
 //	avx512 bf16     9.0    11.4   19.9   41.8 ms   one core; 33.6 at 16
 //	avx512 f32      16.9   18.3   22.5   39.8 ms   one core; 33.6 at 16
 //	avx2 bf16       11.2   15.4   26.8   57.5 ms   one core; 33.6 at 16
 //	avx2 f32        18.0   24.1   33.3   49.9 ms   one core; 33.6 at 16
 //
-// With the weights in the cache a bfloat16 product of 4 to 405 rows reaches 90
-// to 97% of a core's dot products. Attention of GPT-2, one core: decoding reads the
-// cache at 43 to 45 GB/s, a prefill of 405 tokens runs at 80 GFLOP/s (68% of FMA).
+// A bfloat16 product of 16 to 405 rows, its matrix in memory, reaches 92 to 97% of a
+// core's dot products. Attention of GPT-2, one core: decoding reads the cache at 19
+// to 26 GB/s, a prefill of 405 tokens runs at 79 GFLOP/s (67% of FMA, whose
+// units the exponentials share).
 package cpu

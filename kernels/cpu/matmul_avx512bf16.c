@@ -25,11 +25,13 @@
 #define FN static inline __attribute__((always_inline, TARGET))
 #define KERNEL static __attribute__((noinline, TARGET))
 
-// How many bytes ahead of the multiplication weights are asked for. Up to 8 rows
-// the processor itself runs far enough ahead and only the borders of panels and
-// pages are left; with more it is busy with one line for longer than its window
-// reaches.
-#define PREFETCH(rows) 256
+// How many bytes ahead of the multiplication weights are asked for, across the
+// borders of panels and pages. Up to 4 rows the processor itself runs far enough
+// ahead. With more it is busy with one line for longer than its window reaches:
+// a tile then asks the second-level cache for the next group of panels as well
+// (matmul_tile.ahead), and several tiles share that out, so that memory is busy
+// while they multiply what they have.
+#define PREFETCH 256
 
 FN __mmask16 first(int n) { return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1); }
 
@@ -52,7 +54,7 @@ FN void tile(const matmul_tile *t, const int rows, const int panels) {
 #pragma GCC unroll 4
         for (int p = 0; p < panels; p++) {
             const char *at = w + (size_t)p * t->panel_bytes;
-            _mm_prefetch(at + PREFETCH(rows), _MM_HINT_T0);
+            _mm_prefetch(at + PREFETCH, _MM_HINT_T0);
             line[p] = _mm512_load_si512(at);
         }
 #pragma GCC unroll 16
@@ -124,8 +126,9 @@ KERNEL void pack(void *to, const float *x, int k, int k_pad, int rows) {
 // matrices of GPT-2 from memory, one core of an EPYC 9004 (236 GFLOP/s, 25 GB/s):
 //   1 row     8.2 ms with one panel (a single stream of memory), 10 with four
 //   8 rows    11.6 ms with three panels, 14 with one or two (the bound: 8.4)
-//   12 rows   16.2 ms in one tile, 17.5 in two of 6
-//   16 rows   20.6 ms in two tiles of 8, 20.5 in one of 16 (the bound: 16.8)
+//   12 rows   14.6 ms in one tile (the bound: 12.6)
+//   16 rows   18.9 ms in two tiles of 8 (the bound: 16.8); 20.6 where only a group's
+//             own weights are asked for
 TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 3) TILE(6, 3) TILE(7, 3) TILE(8, 3)
 TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2)
 

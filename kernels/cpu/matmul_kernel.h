@@ -17,8 +17,10 @@
 
 #define CHUNK 256
 
-// How many bytes ahead of the multiplication weights are asked for; the figures
-// behind it are in matmul_avx512bf16.c.
+// How many bytes ahead of the multiplication weights are asked for. Up to 8 rows
+// the processor itself runs far enough ahead and only the borders of panels and
+// pages are left; with more it is busy with one line for longer than its window
+// reaches.
 #define PREFETCH(rows) ((rows) <= 8 ? 256 : 2048)
 
 FN void ISA(tile)(const matmul_tile *t, const int bf16, const int rows, const int panels) {
