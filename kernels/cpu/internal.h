@@ -103,6 +103,8 @@ struct cpu_device {
     const matmul_kind *matmul; // for the device's dtype
     int bf16;                  // dtype
     block *blocks;             // of cpu_alloc
+    char *chunk;               // of cpu_alloc, for small pieces: the rest of it
+    size_t chunk_left;
     cpu_step step;
     scratch step_mem;   // the step's arrays
     scratch x;          // MatMul's input tiles
