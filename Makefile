@@ -12,14 +12,15 @@ FUZZTIME  ?= 20s
 
 # What `make compare-cpu` measures in turns: on which frameworks, the first of
 # which is compared with the best of the others; which models; which cases, as
-# TASK@REQUESTS+IN+FLIGHT. PEERS are the folders that ../shared/peers/setup.sh
-# and ../shared/peers/tgi/setup.sh made. OUT=FOLDER goes on with one that was
-# cut short.
+# TASK@REQUESTS+IN+FLIGHT; how long a pass over a case takes. PEERS are the folders
+# that ../shared/peers/setup.sh and ../shared/peers/tgi/setup.sh made. OUT=FOLDER
+# goes on with one that was cut short.
 PEERS      ?= /tmp/peers,/tmp/peers-tgi
 ROUNDS     ?= 6
 FRAMEWORKS ?= custom,vllm,llamacpp,tgi,transformers
 MODELS     ?= gpt2,smollm2-135m-instruct
 CASES      ?= fixed-in21-out64@1+4+16,fixed-in405-out64@1+16,fixed-prefix400-in21-out64@16
+PASSTIME   ?= 4s
 OUT        ?=
 
 # Where `make clients` installs the client libraries that the server is tested with.
@@ -105,7 +106,7 @@ real-sizes:
 COMPARE = $(GO) run ./benchtests/cmd/compare -peers "$(PEERS)" -rounds $(ROUNDS) $(if $(OUT),-out "$(OUT)")
 
 compare-cpu:
-	$(COMPARE) -frameworks "$(FRAMEWORKS)" -models "$(MODELS)" -cases "$(CASES)" -- $(subst -parallel,-concurrency,$(ARGS))
+	$(COMPARE) -frameworks "$(FRAMEWORKS)" -models "$(MODELS)" -cases "$(CASES)" -benchtime $(PASSTIME) -- $(subst -parallel,-concurrency,$(ARGS))
 
 # One stream of GPT-2 beside llama.cpp's server, on chat prompts.
 compare-llamacpp:
