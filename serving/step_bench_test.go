@@ -198,7 +198,7 @@ func readEvents(ctx context.Context, b *testing.B, e *engine.Engine, m *timed, t
 	srv := httptest.NewServer(s)
 	self, err := os.Executable()
 	require.NoError(b, err)
-	cmd := exec.CommandContext(ctx, self, "-test.run", "^TestReaderProcess$")
+	cmd := exec.CommandContext(ctx, self)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", readerEnv, srv.Listener.Addr(), streams), "GOMAXPROCS=1")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -214,14 +214,20 @@ func readEvents(ctx context.Context, b *testing.B, e *engine.Engine, m *timed, t
 // readerEnv makes a test binary the reader process: address and connections.
 const readerEnv = "SERVEBENCH_READER"
 
-// TestReaderProcess is no test but the client of readEvents: it reads answers
-// as cheaply as can be, until it is killed.
-func TestReaderProcess(t *testing.T) {
+// TestMain is also where the reader process begins.
+func TestMain(m *testing.M) {
 	var addr string
 	var streams int
-	if n, _ := fmt.Sscan(os.Getenv(readerEnv), &addr, &streams); n != 2 {
-		t.Skip("the client process of BenchmarkStep; nothing to test")
+	if n, _ := fmt.Sscan(os.Getenv(readerEnv), &addr, &streams); n == 2 {
+		readAnswers(addr, streams)
+		return
 	}
+	os.Exit(m.Run())
+}
+
+// readAnswers is the client of readEvents: it reads answers as cheaply as can
+// be, until it is killed.
+func readAnswers(addr string, streams int) {
 	var all sync.WaitGroup
 	for i := range streams {
 		body := fmt.Sprintf(`{"model":"gpt2","prompt":[%d,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21],"stream":true,"temperature":0,"ignore_eos":true,"max_tokens":%d}`,

@@ -150,7 +150,7 @@ func (s *Server) encodeText(text string, around bool) (ids []int32) {
 }
 
 // largeText is more than any usual prompt has. A text of the body's largest
-// size takes the tokenizer seconds and some 250 MB when it is a single word.
+// size takes the tokenizer up to 1.5 s and some 250 MB, when none of it is UTF-8.
 const largeText = 256 << 10 // bytes
 
 // whenFree runs encode, one at a time for large texts, so that a few clients
