@@ -42,7 +42,7 @@ var speeds = map[string]time.Duration{"custom": 400, "vllm": 100, "transformers"
 // suite writes a run of one case as the suite would, on a machine that is
 // slower in each round.
 func suite(broken string) error {
-	fs := flag.NewFlagSet("suite", flag.ContinueOnError)
+	fs := flag.NewFlagSet("suite", flag.ExitOnError)
 	dir, framework, model := fs.String("results", "", ""), fs.String("framework", "", ""), fs.String("model", "", "")
 	round := fs.Int("seed", 0, "")
 	for _, name := range []string{"test.bench", "task", "mode", "concurrency", "test.run", "test.timeout", "test.benchtime", "max-num-seqs", "dtype", "serve-bin", "ignore"} {
@@ -128,6 +128,17 @@ func TestCompare(t *testing.T) {
 	require.NoError(t, c.execute(t.Context()))
 	c.rounds = 4
 	assert.ErrorContains(t, c.execute(t.Context()), "04-gpt2-custom")
+}
+
+// TestWrongFlags: what the suite refuses is told once, and no other turn is begun.
+func TestWrongFlags(t *testing.T) {
+	c := newComparison(t, "", 3)
+	var log strings.Builder
+	c.log, c.more = &log, []string{"-benchtime", "2s"}
+	err := c.execute(t.Context())
+	require.ErrorIs(t, err, errFlags)
+	assert.ErrorContains(t, err, "flag provided but not defined: -benchtime (")
+	assert.Equal(t, 1, strings.Count(log.String(), "FAILED"), "turns begun")
 }
 
 func TestCompareFails(t *testing.T) {

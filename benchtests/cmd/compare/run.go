@@ -95,6 +95,9 @@ func (c *comparison) execute(ctx context.Context) error {
 		rest := time.Since(began) / time.Duration(i+1) * time.Duration(len(left)-i-1)
 		c.tell("round %d of %d, %s, %s: %s in %v; about %v to go", t.round, c.rounds, t.model.name, t.framework.Name,
 			verdict, time.Since(start).Round(time.Second), rest.Round(time.Second))
+		if errors.Is(err, errFlags) { // every other turn has the same ones
+			break
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -128,6 +131,13 @@ func (c *comparison) mostInFlight() int {
 // dtype of weights and KV cache.
 const dtype = "bfloat16"
 
+// errFlags is returned for a command line that the suite refused, with its reason.
+var errFlags = errors.New("the suite refused its flags")
+
+// usageStatus is what package flag ends a program with that got wrong flags; so
+// does a panic, but it prints no usage.
+const usageStatus = 2
+
 // tailBytes of the suite's output are shown when it fails.
 const tailBytes = 3000
 
@@ -154,6 +164,10 @@ func (c *comparison) run(ctx context.Context, t turn) error {
 	cmd.WaitDelay = time.Minute // servers get their time to end
 	if err := cmd.Run(); err != nil {
 		text, _ := os.ReadFile(log.Name())
+		why, _, refused := bytes.Cut(text, []byte("\nUsage of "))
+		if exit := (*exec.ExitError)(nil); refused && errors.As(err, &exit) && exit.ExitCode() == usageStatus {
+			return fmt.Errorf("%w: %s (`go test ./benchtests -args -help` lists them; go test's own begin with -test)", errFlags, bytes.TrimSpace(why))
+		}
 		return fmt.Errorf("%s: %w; the end of %s:\n%s", t.name(), err, log.Name(), bytes.TrimSpace(text[max(0, len(text)-tailBytes):]))
 	}
 	return nil
