@@ -176,8 +176,12 @@ func (g *group) startProcess(ctx context.Context, info *results.Server) (launch.
 	if g.model.dummy {
 		info.Seed = dummySeed
 	}
+	dir := ""
+	if g.target.Litters {
+		dir = c.Dir
+	}
 	srv, err := launch.Start(ctx, launch.Command{
-		Path: program, Args: args, Env: env, Log: g.logFile(),
+		Path: program, Args: args, Env: env, Dir: dir, Log: g.logFile(),
 		URL: "http://127.0.0.1:" + strconv.Itoa(port), Ready: g.target.Ready, Workers: g.target.Workers,
 		StartTimeout: g.s.opt.startTimeout,
 	})

@@ -47,7 +47,8 @@ func server() {
 			port = os.Args[i+2]
 		}
 	}
-	fmt.Println("loading", port)
+	dir, _ := os.Getwd()
+	fmt.Println("loading", port, "in", dir)
 	if flags["-die"] {
 		for i := range 50 {
 			fmt.Println("line", i)
@@ -154,6 +155,18 @@ func childOf(t *testing.T, p *Process) int {
 	require.NoError(t, err)
 	require.True(t, alive(pid))
 	return pid
+}
+
+// TestDir: a server may run in a folder of its own, which need not be there.
+func TestDir(t *testing.T) {
+	c := command(logFile(t))
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	c.Dir = filepath.Join(root, "run", "servers")
+	p, err := Start(t.Context(), c)
+	require.NoError(t, err)
+	assert.Contains(t, p.LogTail(), " in "+c.Dir)
+	require.NoError(t, p.Stop())
 }
 
 func TestStartStop(t *testing.T) {

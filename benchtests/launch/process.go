@@ -25,6 +25,7 @@ type Command struct {
 	Path  string   // program
 	Args  []string // without the program's name
 	Env   []string // added to this process's, "KEY=value"
+	Dir   string   // folder it runs in, which is made; "" is this process's
 	Log   string   // file for its standard output and error; its folder is made
 	URL   string   // base URL that it will serve
 	Ready string   // route that answers 2xx once it can serve
@@ -75,6 +76,11 @@ func spawn(c Command) (*Process, error) {
 	if err := os.MkdirAll(filepath.Dir(c.Log), 0o755); err != nil {
 		return nil, err
 	}
+	if c.Dir != "" {
+		if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
 	log, err := os.Create(c.Log)
 	if err != nil {
 		return nil, err
@@ -82,6 +88,7 @@ func spawn(c Command) (*Process, error) {
 	defer log.Close() // the process has its own
 	p := &Process{cmd: c, exited: make(chan struct{})}
 	p.exec = exec.Command(c.Path, c.Args...)
+	p.exec.Dir = c.Dir
 	p.exec.Env = append(os.Environ(), c.Env...)
 	p.exec.Stdout, p.exec.Stderr = log, log // files: Wait waits for no pipe
 	prepare(p.exec, c.Workers)

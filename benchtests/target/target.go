@@ -52,6 +52,9 @@ type Capabilities struct {
 	// Workers is true when the program starts processes outside its group, which
 	// it ends when it gets SIGTERM.
 	Workers bool
+	// Litters is true when the program writes files into the folder that it is
+	// started in; it is started in the run's own then.
+	Litters bool
 	// Serial is true when requests run one after the other, whatever is in flight.
 	Serial bool
 }

@@ -33,6 +33,7 @@ var tgi = Target{
 		Chat:        true,
 		PrefixCache: true,
 		Workers:     true, // the shard and the router
+		Litters:     true, // the router saves the tokenizer in ./out
 		Dtypes:      []string{"bfloat16", "float16"},
 	},
 	Program: find(TGIEnv, "text-generation-launcher", "TGI's launcher"),
@@ -44,7 +45,10 @@ var tgi = Target{
 			}
 			return nil // a hub id
 		}
-		dir := filepath.Join(c.Dir, "tgi-"+c.Served)
+		dir, err := filepath.Abs(filepath.Join(c.Dir, "tgi-"+c.Served))
+		if err != nil {
+			return err
+		}
 		if err := convertFolder(c.Model, dir, c.IgnoreEOS); err != nil {
 			return fmt.Errorf("a copy of %s that TGI reads right: %w", c.Model, err)
 		}
