@@ -150,9 +150,8 @@ func contentLength(head []byte) int {
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
-// TestReplay sends every recorded answer through the client and holds what is
-// true of all of them.
-func TestReplay(t *testing.T) {
+// replayAll has the client read every recording, by peer and name.
+func replayAll(t *testing.T) map[string]results.Request {
 	byName := map[string]results.Request{}
 	for _, rec := range recordings(t) {
 		t.Run(rec.peer+"/"+rec.name, func(t *testing.T) {
@@ -168,7 +167,13 @@ func TestReplay(t *testing.T) {
 			}
 		})
 	}
+	return byName
+}
 
+// TestReplay sends every recorded answer through the client and holds what is
+// true of all of them.
+func TestReplay(t *testing.T) {
+	byName := replayAll(t)
 	check := func(exchange string, class, finish string, prompt, output, chunks int, text string) {
 		t.Helper()
 		r, ok := byName[exchange]
@@ -232,6 +237,11 @@ func TestReplay(t *testing.T) {
 	check("vllm/completions_return_token_ids_stream", "", "length", 5, 12, 12, "-")
 	check("transformers/cb_completions_stream", "", "length", 5, 12, 12, "-")
 
+	checkRunningUsage(t, byName)
+}
+
+// checkRunningUsage: with a usage on every event each counts one token.
+func checkRunningUsage(t *testing.T, byName map[string]results.Request) {
 	for exchange, r := range byName {
 		if !strings.Contains(exchange, "continuous_usage") || r.Error != "" {
 			continue

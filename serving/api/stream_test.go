@@ -74,6 +74,27 @@ func readStream(t *testing.T, body io.Reader) said {
 	return out
 }
 
+// readWhole reads an answer of one choice that is no stream, of either route.
+func readWhole(t *testing.T, body io.Reader) (text, reason string, counted *usage) {
+	t.Helper()
+	var answer struct {
+		Choices []struct {
+			Text    *string
+			Message struct{ Content *string }
+			Finish  string `json:"finish_reason"`
+		}
+		Usage *usage
+	}
+	require.NoError(t, json.NewDecoder(body).Decode(&answer))
+	require.Len(t, answer.Choices, 1)
+	c := answer.Choices[0]
+	if c.Text == nil {
+		c.Text = c.Message.Content
+	}
+	require.NotNil(t, c.Text)
+	return *c.Text, c.Finish, answer.Usage
+}
+
 // TestStream: texts, reasons and counts of streams, and the same request whole.
 func TestStream(t *testing.T) {
 	tests := []struct {
@@ -132,24 +153,10 @@ func TestStream(t *testing.T) {
 				whole, err := http.Post(url, "application/json", strings.NewReader(body+"}"))
 				require.NoError(t, err)
 				defer whole.Body.Close()
-				var answer struct {
-					Choices []struct {
-						Text    *string
-						Message struct{ Content *string }
-						Finish  string  `json:"finish_reason"`
-						Stop    *string `json:"stop_reason"`
-					}
-					Usage *usage
-				}
-				require.NoError(t, json.NewDecoder(whole.Body).Decode(&answer))
-				c := answer.Choices[0]
-				text := c.Text
-				if text == nil {
-					text = c.Message.Content
-				}
-				assert.Equal(t, strings.Join(tt.texts, ""), *text)
-				assert.Equal(t, tt.reason, c.Finish)
-				assert.Equal(t, got.usage, answer.Usage)
+				text, reason, counted := readWhole(t, whole.Body)
+				assert.Equal(t, strings.Join(tt.texts, ""), text)
+				assert.Equal(t, tt.reason, reason)
+				assert.Equal(t, got.usage, counted)
 				for range 2 {
 					<-f.engine.ended // both requests were ended in the engine
 				}

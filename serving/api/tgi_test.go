@@ -47,81 +47,93 @@ func TestTGIParameters(t *testing.T) {
 	slices.Sort(names)
 	require.Equal(t, names, slices.Sorted(maps.Keys(table)), "the table of tgi.go against what is parsed")
 
-	for _, c := range []struct {
-		name   string
-		good   []string // values that are taken
-		bad    []string // values that are not, and null is always
-		holds  func(q engine.Request) bool
-		others string // parameters that go with it
-	}{
-		{name: "best_of", good: []string{"1", "2"}, bad: []string{"0", "3", `"2"`, "1.5"}, others: `"do_sample": true`,
-			holds: func(q engine.Request) bool { return q.Sampling.Temperature == 1 }},
-		{name: "decoder_input_details", good: []string{"true"}, bad: []string{"1"},
-			holds: func(q engine.Request) bool { return q.PromptLogprobs }},
-		{name: "details", good: []string{"true"}, bad: []string{`"yes"`}, holds: func(q engine.Request) bool { return q.Logprobs }},
-		{name: "do_sample", good: []string{"true"}, bad: []string{"1"}, holds: func(q engine.Request) bool { return q.Sampling.Temperature == 1 }},
-		{name: "frequency_penalty", good: []string{"-2", "1.5", "2"}, bad: []string{"-2.1", "2.1", `"1"`},
-			holds: func(q engine.Request) bool { return q.Sampling.FrequencyPenalty != 0 }},
-		{name: "max_new_tokens", good: []string{"7"}, bad: []string{"0", "-1", "2048", "1e12", `"7"`},
-			holds: func(q engine.Request) bool { return q.MaxTokens == 7 }},
-		{name: "repetition_penalty", good: []string{"0.5", "1.2"}, bad: []string{"0", "-1", `"1"`},
-			holds: func(q engine.Request) bool { return q.Sampling.RepetitionPenalty != 1 }},
-		{name: "return_full_text", good: []string{"true", "false"}, bad: []string{"0"}, holds: func(engine.Request) bool { return true }},
-		{name: "seed", good: []string{"5", "18446744073709551615"}, bad: []string{"-1", "18446744073709551616", "1.5", `"1"`},
-			holds: func(q engine.Request) bool { return q.Sampling.Seed == 5 || q.Sampling.Seed == 1<<64-1 }},
-		{name: "stop", good: []string{`["a", "b"]`, "[]"}, bad: []string{`"a"`, `[""]`, `["1","2","3","4","5"]`, "[1]"},
-			holds: func(engine.Request) bool { return true }},
-		{name: "temperature", good: []string{"0.5", "2"}, bad: []string{"0", "-1", `"1"`},
-			holds: func(q engine.Request) bool { return q.Sampling.Temperature != 0 && q.Sampling.Temperature != 1 }},
-		{name: "top_k", good: []string{"1", "50"}, bad: []string{"0", "-1", "1.5"},
-			holds: func(q engine.Request) bool { return q.Sampling.TopK > 0 && q.Sampling.Temperature == 1 }},
-		{name: "top_n_tokens", good: []string{"1", "5"}, bad: []string{"-1", "6", "true"},
-			holds: func(q engine.Request) bool { return q.TopLogprobs > 0 && q.Logprobs }},
-		{name: "top_p", good: []string{"0.1", "0.99"}, bad: []string{"0", "1", "1.0", `"0.5"`},
-			holds: func(q engine.Request) bool { return q.Sampling.TopP < 1 && q.Sampling.Temperature == 1 }},
-		{name: "truncate", good: []string{"2"}, bad: []string{"0", "2048", "-1"},
-			holds: func(q engine.Request) bool { return slices.Equal(q.Prompt, []int32{4, 5}) }},
-		{name: "adapter_id", bad: []string{`"a"`}},
-		{name: "grammar", bad: []string{`{"type": "json", "value": {}}`}},
-		{name: "typical_p", good: []string{"0.1", "0.95"}, bad: []string{"0", "1", `"0.5"`},
-			holds: func(q engine.Request) bool { return q.Sampling.TypicalP > 0 && q.Sampling.Temperature == 1 }},
-		{name: "watermark", good: []string{"false"}, bad: []string{"true"}, holds: func(engine.Request) bool { return true }},
-	} {
+	for _, c := range tgiParameters {
 		t.Run(c.name, func(t *testing.T) {
 			assert.Equal(t, c.holds == nil || c.name == "watermark", table[c.name] == "refused")
 			delete(table, c.name)
-			ask := func(value string) (*fake, int, []byte) {
-				f := newFake("")
-				others := `"max_new_tokens": 3`
-				if c.name == "max_new_tokens" {
-					others = `"details": true`
-				}
-				if c.others != "" {
-					others += ", " + c.others
-				}
-				w := f.post(t, "/generate", `{"inputs": "one two three", "parameters": {`+others+`, "`+c.name+`": `+value+`}}`)
-				return f, w.Code, w.Body.Bytes()
-			}
-			for _, value := range append(c.good, "null") {
-				f, status, body := ask(value)
-				require.Equalf(t, http.StatusOK, status, "for %s: %s", value, body)
-				if value != "null" {
-					assert.Truef(t, c.holds(f.engine.last(t)), "for %s: %+v", value, f.engine.last(t))
-				}
-			}
-			for _, value := range c.bad {
-				f, status, body := ask(value)
-				require.Equalf(t, http.StatusUnprocessableEntity, status, "for %s: %s", value, body)
-				message, kind := readTGIError(t, body)
-				if c.name != "max_new_tokens" || !strings.Contains(message, "inputs") {
-					assert.Contains(t, message, c.name)
-				}
-				assert.Equal(t, "validation", kind)
-				assert.Empty(t, f.engine.requests)
-			}
+			c.check(t)
 		})
 	}
 	assert.Empty(t, table, "parameters without a case")
+}
+
+// tgiParameter is a parameter with values of it.
+type tgiParameter struct {
+	name   string
+	good   []string // values that are taken
+	bad    []string // values that are not, and null is always
+	holds  func(q engine.Request) bool
+	others string // parameters that go with it
+}
+
+var tgiParameters = []tgiParameter{
+	{name: "best_of", good: []string{"1", "2"}, bad: []string{"0", "3", `"2"`, "1.5"}, others: `"do_sample": true`,
+		holds: func(q engine.Request) bool { return q.Sampling.Temperature == 1 }},
+	{name: "decoder_input_details", good: []string{"true"}, bad: []string{"1"},
+		holds: func(q engine.Request) bool { return q.PromptLogprobs }},
+	{name: "details", good: []string{"true"}, bad: []string{`"yes"`}, holds: func(q engine.Request) bool { return q.Logprobs }},
+	{name: "do_sample", good: []string{"true"}, bad: []string{"1"}, holds: func(q engine.Request) bool { return q.Sampling.Temperature == 1 }},
+	{name: "frequency_penalty", good: []string{"-2", "1.5", "2"}, bad: []string{"-2.1", "2.1", `"1"`},
+		holds: func(q engine.Request) bool { return q.Sampling.FrequencyPenalty != 0 }},
+	{name: "max_new_tokens", good: []string{"7"}, bad: []string{"0", "-1", "2048", "1e12", `"7"`},
+		holds: func(q engine.Request) bool { return q.MaxTokens == 7 }},
+	{name: "repetition_penalty", good: []string{"0.5", "1.2"}, bad: []string{"0", "-1", `"1"`},
+		holds: func(q engine.Request) bool { return q.Sampling.RepetitionPenalty != 1 }},
+	{name: "return_full_text", good: []string{"true", "false"}, bad: []string{"0"}, holds: func(engine.Request) bool { return true }},
+	{name: "seed", good: []string{"5", "18446744073709551615"}, bad: []string{"-1", "18446744073709551616", "1.5", `"1"`},
+		holds: func(q engine.Request) bool { return q.Sampling.Seed == 5 || q.Sampling.Seed == 1<<64-1 }},
+	{name: "stop", good: []string{`["a", "b"]`, "[]"}, bad: []string{`"a"`, `[""]`, `["1","2","3","4","5"]`, "[1]"},
+		holds: func(engine.Request) bool { return true }},
+	{name: "temperature", good: []string{"0.5", "2"}, bad: []string{"0", "-1", `"1"`},
+		holds: func(q engine.Request) bool { return q.Sampling.Temperature != 0 && q.Sampling.Temperature != 1 }},
+	{name: "top_k", good: []string{"1", "50"}, bad: []string{"0", "-1", "1.5"},
+		holds: func(q engine.Request) bool { return q.Sampling.TopK > 0 && q.Sampling.Temperature == 1 }},
+	{name: "top_n_tokens", good: []string{"1", "5"}, bad: []string{"-1", "6", "true"},
+		holds: func(q engine.Request) bool { return q.TopLogprobs > 0 && q.Logprobs }},
+	{name: "top_p", good: []string{"0.1", "0.99"}, bad: []string{"0", "1", "1.0", `"0.5"`},
+		holds: func(q engine.Request) bool { return q.Sampling.TopP < 1 && q.Sampling.Temperature == 1 }},
+	{name: "truncate", good: []string{"2"}, bad: []string{"0", "2048", "-1"},
+		holds: func(q engine.Request) bool { return slices.Equal(q.Prompt, []int32{4, 5}) }},
+	{name: "adapter_id", bad: []string{`"a"`}},
+	{name: "grammar", bad: []string{`{"type": "json", "value": {}}`}},
+	{name: "typical_p", good: []string{"0.1", "0.95"}, bad: []string{"0", "1", `"0.5"`},
+		holds: func(q engine.Request) bool { return q.Sampling.TypicalP > 0 && q.Sampling.Temperature == 1 }},
+	{name: "watermark", good: []string{"false"}, bad: []string{"true"}, holds: func(engine.Request) bool { return true }},
+}
+
+// ask sends one value with a prompt of three tokens.
+func (c *tgiParameter) ask(t *testing.T, value string) (*fake, int, []byte) {
+	t.Helper()
+	f := newFake("")
+	others := `"max_new_tokens": 3`
+	if c.name == "max_new_tokens" {
+		others = `"details": true`
+	}
+	if c.others != "" {
+		others += ", " + c.others
+	}
+	w := f.post(t, "/generate", `{"inputs": "one two three", "parameters": {`+others+`, "`+c.name+`": `+value+`}}`)
+	return f, w.Code, w.Body.Bytes()
+}
+
+func (c *tgiParameter) check(t *testing.T) {
+	for _, value := range append(c.good, "null") {
+		f, status, body := c.ask(t, value)
+		require.Equalf(t, http.StatusOK, status, "for %s: %s", value, body)
+		if value != "null" {
+			assert.Truef(t, c.holds(f.engine.last(t)), "for %s: %+v", value, f.engine.last(t))
+		}
+	}
+	for _, value := range c.bad {
+		f, status, body := c.ask(t, value)
+		require.Equalf(t, http.StatusUnprocessableEntity, status, "for %s: %s", value, body)
+		message, kind := readTGIError(t, body)
+		if c.name != "max_new_tokens" || !strings.Contains(message, "inputs") {
+			assert.Contains(t, message, c.name)
+		}
+		assert.Equal(t, "validation", kind)
+		assert.Empty(t, f.engine.requests)
+	}
 }
 
 // TestTGISampling holds TGI's rule of when tokens are drawn at random.
