@@ -54,6 +54,10 @@ void cpu_close(cpu_device *d);
 // cpu_close; NULL: there is none.
 void *cpu_alloc(cpu_device *d, size_t bytes);
 
+// cpu_populate takes the memory of cpu_alloc from the system now, by all threads,
+// where the kernel can (Linux 5.14); 0: the system has not so much.
+int cpu_populate(cpu_device *d, void *data, size_t bytes);
+
 // cpu_pack_bytes is the size of a packed matrix of the device's dtype.
 size_t cpu_pack_bytes(const cpu_device *d, int32_t n, int32_t k);
 

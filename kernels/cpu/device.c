@@ -3,6 +3,8 @@
 // device.c: a device's memory and its copy of the step.
 
 #define _GNU_SOURCE
+#include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -67,6 +69,36 @@ void *cpu_alloc(cpu_device *d, size_t bytes) {
     d->chunk += size;
     d->chunk_left -= size;
     return p;
+}
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 // Linux 5.14
+#endif
+
+typedef struct {
+    char *from;
+    size_t bytes;
+    int tasks;
+    _Atomic int denied;
+} populate_job;
+
+static void populate_task(void *arg, int task, int worker) {
+    (void)worker;
+    populate_job *j = arg;
+    const size_t pages = (j->bytes + HUGE_PAGE - 1) / HUGE_PAGE;
+    const size_t from = pages * (size_t)task / (size_t)j->tasks * HUGE_PAGE;
+    size_t to = pages * (size_t)(task + 1) / (size_t)j->tasks * HUGE_PAGE;
+    to = to < j->bytes ? to : j->bytes;
+    if (from < to && madvise(j->from + from, to - from, MADV_POPULATE_WRITE) && errno == ENOMEM)
+        j->denied = 1;
+}
+
+int cpu_populate(cpu_device *d, void *data, size_t bytes) {
+    populate_job j = {.from = (char *)((uintptr_t)data & ~(uintptr_t)4095)};
+    j.bytes = (size_t)((char *)data + bytes - j.from);
+    j.tasks = 4 * pool_threads(d->pool);
+    pool_run(d->pool, populate_task, &j, j.tasks);
+    return !j.denied;
 }
 
 void cpu_small_pages(void *data, size_t bytes) { madvise(data, bytes, MADV_NOHUGEPAGE); }

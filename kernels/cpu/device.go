@@ -174,6 +174,18 @@ var (
 func (d *device) Name() string         { return d.name }
 func (d *device) DType() kernels.DType { return d.dtype }
 
+// populated is alloc of memory that is there at once. A page that a step is the
+// first to write to costs it ten times what clearing it takes where the system
+// runs on a hypervisor, which has to find memory too; and what the system cannot
+// give is known before anybody waits for an answer.
+func (d *device) populated(bytes C.size_t, what string) (unsafe.Pointer, error) {
+	p, err := d.alloc(bytes, what)
+	if err == nil && C.cpu_populate(d.c, p, bytes) == 0 {
+		return nil, fmt.Errorf("%w: %s takes %d bytes", errMemory, what, bytes)
+	}
+	return p, err
+}
+
 // alloc returns zeroed C memory that lives until Close.
 func (d *device) alloc(bytes C.size_t, what string) (unsafe.Pointer, error) {
 	p := C.cpu_alloc(d.c, bytes)
@@ -227,7 +239,7 @@ func (d *device) NewBuffer(rows, cols int) (kernels.Buffer, error) {
 	if err := kernels.CheckBuffer(rows, cols); err != nil {
 		return nil, err
 	}
-	p, err := d.alloc(C.size_t(rows)*C.size_t(cols)*4, fmt.Sprintf("a buffer [%d, %d]", rows, cols))
+	p, err := d.populated(C.size_t(rows)*C.size_t(cols)*4, fmt.Sprintf("a buffer [%d, %d]", rows, cols))
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +258,7 @@ func (d *device) NewKV(sh kernels.KVShape) (kernels.KV, error) {
 		kv_heads: C.int32_t(sh.KVHeads), head_dim: C.int32_t(sh.HeadDim),
 	}}
 	var err error
-	c.c.data, err = d.alloc(C.cpu_kv_bytes(d.c, c.c), fmt.Sprintf("a KV cache %+v", sh))
+	c.c.data, err = d.populated(C.cpu_kv_bytes(d.c, c.c), fmt.Sprintf("a KV cache %+v", sh))
 	if err != nil {
 		return nil, err
 	}
