@@ -56,13 +56,18 @@ var custom = Target{
 		return append(args, c.Extra...)
 	},
 	Payload: openAI,
+	Image: &Image{
+		GPU: "servebench:cuda", CPU: "servebench:cpu",
+		Build: &Build{CPU: "serving/Dockerfile", GPU: "serving/Dockerfile.cuda"},
+		Port:  8000, Models: "/models", Hub: "/hub", TokenEnv: "HF_TOKEN",
+	},
 }
 
 // vllmFlags are the flags that vLLM and the custom server have in common. A
 // model's generation_config.json is left alone: what a request does not say is
 // then off in every framework.
 func vllmFlags(c Config) []string {
-	args := []string{"--served-model-name", c.Served, "--host", "127.0.0.1", "--port", strconv.Itoa(c.Port), "--dtype", c.Dtype,
+	args := []string{"--served-model-name", c.Served, "--host", c.host(), "--port", strconv.Itoa(c.Port), "--dtype", c.Dtype,
 		"--max-model-len", strconv.Itoa(c.MaxModelLen), "--max-num-seqs", strconv.Itoa(c.MaxNumSeqs), "--generation-config", "vllm"}
 	if !c.PrefixCaching {
 		args = append(args, "--no-enable-prefix-caching")

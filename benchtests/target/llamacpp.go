@@ -29,7 +29,7 @@ var llamacpp = Target{
 	Version: func(ctx context.Context, program string) (string, error) { return firstLine(ctx, program, "--version") },
 	// A slot is a request that is computed; -c is shared by all slots.
 	Args: func(c Config) []string {
-		args := []string{"-m", c.Model, "--alias", c.Served, "--host", "127.0.0.1", "--port", strconv.Itoa(c.Port),
+		args := []string{"-m", c.Model, "--alias", c.Served, "--host", c.host(), "--port", strconv.Itoa(c.Port),
 			"-t", strconv.Itoa(runtime.NumCPU()), "-np", strconv.Itoa(c.MaxNumSeqs),
 			"-c", strconv.Itoa(c.MaxNumSeqs * c.MaxModelLen), "--no-webui"}
 		if !c.PrefixCaching {

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -14,7 +15,9 @@ type Config struct {
 	Dtype  string // of weights and KV cache; one of Capabilities.Dtypes
 	Dummy  bool   // random weights in the model's shapes
 	Seed   uint64 // of dummy weights
-	Port   int    // on the loopback interface
+	Host   string // interface to listen on; "" is the loopback one
+	Port   int
+	GPU    bool // computes on GPUs, else on the CPU
 	// MaxModelLen is the most tokens of prompt and output together.
 	MaxModelLen int
 	// MaxNumSeqs is the most requests that are computed at once; others wait.
@@ -28,6 +31,9 @@ type Config struct {
 	Dir       string   // folder for files that the server needs; Prepare makes it
 	Extra     []string // arguments passed on as they are, last
 }
+
+// host returns the interface to listen on.
+func (c *Config) host() string { return cmp.Or(c.Host, "127.0.0.1") }
 
 // Capabilities are the ways in which frameworks differ, as far as a measurement
 // depends on them.
@@ -66,6 +72,8 @@ type Target struct {
 	// Variable names the environment variable with the path of what is run.
 	Variable string
 	Capabilities
+	// Image is how it runs in a container; nil: as a process only.
+	Image *Image
 
 	// Program returns the path of what is run. given is the user's choice, "" for none.
 	Program func(ctx context.Context, given string) (string, error)

@@ -57,7 +57,7 @@ var tgi = Target{
 	},
 	// Sockets and ports besides --port must be another server's neither.
 	Args: func(c Config) []string {
-		args := []string{"--model-id", c.Model, "--dtype", c.Dtype, "--hostname", "127.0.0.1", "--port", strconv.Itoa(c.Port),
+		args := []string{"--model-id", c.Model, "--dtype", c.Dtype, "--hostname", c.host(), "--port", strconv.Itoa(c.Port),
 			"--prometheus-port", strconv.Itoa(neighbour(c.Port)),
 			"--shard-uds-path", socket(c.Dir),
 			"--cuda-graphs", "0", "--num-shard", "1",

@@ -30,7 +30,7 @@ var transformers = Target{
 	Program: find(TransformersEnv, "transformers", "Hugging Face Transformers"),
 	Version: packages("transformers", "torch"),
 	Args: func(c Config) []string {
-		args := []string{"serve", c.Model, "--host", "127.0.0.1", "--port", strconv.Itoa(c.Port), "--device", "cpu", "--dtype", c.Dtype}
+		args := []string{"serve", c.Model, "--host", c.host(), "--port", strconv.Itoa(c.Port), "--device", "cpu", "--dtype", c.Dtype}
 		return append(args, c.Extra...)
 	},
 	Env:    func(context.Context, string, Config) ([]string, error) { return unlessSet("HF_HUB_OFFLINE=1"), nil },
