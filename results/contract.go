@@ -1,0 +1,193 @@
+package results
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Verdict says whether a term of the contract between frameworks was kept. ""
+// says that nobody looked.
+type Verdict string
+
+// The verdicts.
+const (
+	Kept    Verdict = "kept"
+	Noted   Verdict = "noted"   // differs in a way that correct implementations may: for information
+	Unknown Verdict = "unknown" // could not be found out
+	Broken  Verdict = "broken"  // the figures are not comparable with the reference's
+)
+
+// The terms of the contract.
+const (
+	TermPrompts = "prompts" // the model is fed the same token ids
+	TermWeights = "weights" // the model is the same
+	TermDtype   = "dtype"   // it computes in the same type
+	TermLengths = "lengths" // the answers are as long
+	TermProbe   = "probe"   // greedy answers to fixed prompts are the same
+)
+
+// Term is what was found out about a term.
+type Term struct {
+	Name    string  `json:"name"`
+	Verdict Verdict `json:"verdict"`
+	Detail  string  `json:"detail,omitempty"`
+}
+
+// Contract is what a pass has to keep so that its figures may stand beside
+// those of another framework.
+type Contract struct {
+	// Reference is the framework that the pass is compared with; "" if the pass
+	// is of the reference itself, or there is none.
+	Reference string `json:"reference,omitempty"`
+	Terms     []Term `json:"terms,omitempty"`
+}
+
+// Add adds a term. Of two with one name the graver one stays.
+func (c *Contract) Add(t Term) {
+	if t.Verdict == "" {
+		return
+	}
+	for i := range c.Terms {
+		old := &c.Terms[i]
+		if old.Name != t.Name {
+			continue
+		}
+		if gravity(t.Verdict) > gravity(old.Verdict) {
+			*old = t
+		}
+		return
+	}
+	c.Terms = append(c.Terms, t)
+}
+
+// gravity orders verdicts.
+func gravity(v Verdict) int { return slices.Index([]Verdict{"", Kept, Noted, Unknown, Broken}, v) }
+
+// Verdict returns the gravest verdict of all terms; a difference that correct
+// implementations may have keeps the contract. "" if nothing was looked at.
+func (c *Contract) Verdict() Verdict {
+	v := Verdict("")
+	for _, t := range c.Terms {
+		is := t.Verdict
+		if is == Noted {
+			is = Kept
+		}
+		if gravity(is) > gravity(v) {
+			v = is
+		}
+	}
+	return v
+}
+
+// Of returns the terms with a verdict.
+func (c *Contract) Of(v Verdict) []Term {
+	var out []Term
+	for _, t := range c.Terms {
+		if t.Verdict == v {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// String returns the terms as results.csv has them: "prompts:kept probe:noted".
+func (c *Contract) String() string {
+	var parts []string
+	for _, t := range c.Terms {
+		parts = append(parts, t.Name+":"+string(t.Verdict))
+	}
+	return strings.Join(parts, " ")
+}
+
+// ContractNote begins the notes of a pass that broke the contract.
+const ContractNote = "CONTRACT BROKEN"
+
+// Notes returns a sentence for each broken term.
+func (c *Contract) Notes() []string {
+	var notes []string
+	for _, t := range c.Of(Broken) {
+		against := ""
+		if c.Reference != "" {
+			against = ", beside " + c.Reference
+		}
+		notes = append(notes, fmt.Sprintf("%s, %s%s: %s", ContractNote, t.Name, against, t.Detail))
+	}
+	return notes
+}
+
+// The findings about prompts.
+const (
+	IDsEqual     = "ids equal"    // the server's ids are those of the suite's tokenizer
+	CountsEqual  = "counts equal" // as many tokens are counted
+	IDsDiffer    = "differs"
+	IDsNotLooked = "unknown"
+)
+
+// Checked is what was found out about a framework with a model before anything
+// was measured on it: an element of contract.json.
+type Checked struct {
+	Framework string        `json:"framework"`
+	Model     string        `json:"model"`
+	Dtype     Dtype         `json:"dtype,omitzero"`
+	Prompts   []PromptCheck `json:"prompts,omitempty"` // by task
+	Probe     *Probe        `json:"probe,omitempty"`
+	Terms     []Term        `json:"terms,omitempty"` // against Reference: weights, dtype, probe
+	Reference string        `json:"reference,omitempty"`
+}
+
+// Dtype is the type of weights and KV cache.
+type Dtype struct {
+	Asked    string `json:"asked,omitempty"`
+	Reported string `json:"reported,omitempty"` // by the server; "" if it does not say
+	File     string `json:"file,omitempty"`     // of most values in the weights' files
+}
+
+// PromptCheck says whether a server reads a task's prompts as the suite does.
+type PromptCheck struct {
+	Task    string `json:"task"`
+	Finding string `json:"finding"` // IDsEqual, CountsEqual, IDsDiffer or IDsNotLooked
+	Route   string `json:"route"`   // how it was asked: "tokenize", "usage"
+	// Sample says which of the prompts were looked at.
+	Sample  string `json:"sample"`
+	Checked int    `json:"checked"`
+	Detail  string `json:"detail,omitempty"`
+	// First is the first difference, nil if there is none.
+	First *IDDifference `json:"first,omitempty"`
+}
+
+// IDDifference is where two sequences of token ids part.
+type IDDifference struct {
+	Prompt string  `json:"prompt"`
+	At     int     `json:"at"`               // position of the first id that differs, from 0; -1 where only counts are known
+	Want   []int32 `json:"want,omitempty"`   // ids around it, of the suite's tokenizer
+	Got    []int32 `json:"got,omitempty"`    // ids around it, of the server
+	WantN  int     `json:"want_n,omitempty"` // tokens in all
+	GotN   int     `json:"got_n,omitempty"`
+}
+
+// String says it in a sentence.
+func (d *IDDifference) String() string {
+	if d.At < 0 {
+		return fmt.Sprintf("prompt %s has %d tokens, the server counts %d", d.Prompt, d.WantN, d.GotN)
+	}
+	return fmt.Sprintf("prompt %s differs from token %d on: want …%v… of %d, the server has …%v… of %d",
+		d.Prompt, d.At, d.Want, d.WantN, d.Got, d.GotN)
+}
+
+// Probe is the greedy answers of a server to fixed prompts.
+type Probe struct {
+	API       string        `json:"api"`
+	MaxTokens int           `json:"max_tokens"`
+	Answers   []ProbeAnswer `json:"answers"`
+}
+
+// ProbeAnswer is one of them.
+type ProbeAnswer struct {
+	Prompt string  `json:"prompt"`
+	Text   string  `json:"text,omitempty"`
+	IDs    []int32 `json:"ids,omitempty"` // of the text, with the suite's tokenizer
+	Finish string  `json:"finish,omitempty"`
+	Error  string  `json:"error,omitempty"` // one of ErrorClasses
+	Detail string  `json:"detail,omitempty"`
+}
