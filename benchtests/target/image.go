@@ -1,6 +1,12 @@
 package target
 
-import "fmt"
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+)
 
 // AnyHost is the Config.Host of a server in a container, whose loopback
 // interface nobody outside reaches.
@@ -29,7 +35,20 @@ type Image struct {
 	ShmSize int64  // bytes of /dev/shm; 0 is Docker's own 64 MiB
 	// TokenEnv names the variable that the hub's token is passed in; "" if it takes none.
 	TokenEnv string
+	Ulimits  []Ulimit
+	// CapAdd and SecurityOpt are what the program asks for beyond a container's
+	// usual rights, as Docker writes it.
+	CapAdd, SecurityOpt []string
 }
+
+// Ulimit is a limit of a container's processes; −1 is none.
+type Ulimit struct {
+	Name       string // "memlock"
+	Soft, Hard int64
+}
+
+// Mount says what of the host a container sees where, read-only.
+type Mount struct{ Source, Target string }
 
 // Build is an image that is made from this repository.
 type Build struct {
@@ -61,4 +80,60 @@ func (i *Image) Dockerfile(gpu bool) string {
 	default:
 		return i.Build.CPU
 	}
+}
+
+// Inside returns a config as it is in a container, and what the container has
+// to see for it: everything that Prepare made or the user gave as a path. The
+// files of a folder are mounted one by one, since a link, such as the hub
+// cache's snapshots are made of, leads nowhere in a container.
+func (i *Image) Inside(c Config) (Config, []Mount, error) {
+	c.Host, c.Port = AnyHost, i.Port
+	info, err := os.Stat(c.Model)
+	if err != nil {
+		return c, nil, nil // a hub id
+	}
+	model, err := filepath.Abs(c.Model)
+	if err != nil {
+		return c, nil, err
+	}
+	if !info.IsDir() {
+		c.Model = path.Join(i.Models, filepath.Base(model))
+		model, err = filepath.EvalSymlinks(model)
+		return c, []Mount{{model, c.Model}}, err
+	}
+	c.Model = i.Models
+	mounts, err := mountFolder(model, i.Models)
+	return c, mounts, err
+}
+
+// mountFolder mounts a folder: as it is if it has no links, else file by file.
+func mountFolder(folder, inside string) ([]Mount, error) {
+	var mounts []Mount
+	links := false
+	err := filepath.WalkDir(folder, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		links = links || d.Type()&fs.ModeSymlink != 0
+		if d.IsDir() {
+			return nil
+		}
+		source, err := filepath.EvalSymlinks(file)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(folder, file)
+		if err != nil {
+			return err
+		}
+		mounts = append(mounts, Mount{source, path.Join(inside, filepath.ToSlash(name))})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("what a container sees of %s: %w", folder, err)
+	}
+	if !links {
+		mounts = []Mount{{folder, inside}}
+	}
+	return mounts, nil
 }

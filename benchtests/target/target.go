@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 )
@@ -18,10 +19,18 @@ type Config struct {
 	Host   string // interface to listen on; "" is the loopback one
 	Port   int
 	GPU    bool // computes on GPUs, else on the CPU
+	// TensorParallel is how many GPUs the model is split over; 0 is one.
+	TensorParallel int
+	// GPUMemory is the share of a GPU's memory that the server may take, above 0
+	// and at most 1; 0 is the framework's own default.
+	GPUMemory float64
 	// MaxModelLen is the most tokens of prompt and output together.
 	MaxModelLen int
 	// MaxNumSeqs is the most requests that are computed at once; others wait.
 	MaxNumSeqs int
+	// MaxNumBatchedTokens is the most tokens of a step; 0 is the framework's own
+	// default.
+	MaxNumBatchedTokens int
 	// PrefixCaching lets what a prompt begins with be kept from the prompts
 	// before it. False turns it off, where the framework has it.
 	PrefixCaching bool
@@ -63,6 +72,15 @@ type Capabilities struct {
 	Litters bool
 	// Serial is true when requests run one after the other, whatever is in flight.
 	Serial bool
+	// FirstSampling is true when the sampling of the first request since the
+	// start holds for all.
+	FirstSampling bool
+	// CachesAlways is true when what prompts begin with is kept whatever
+	// Config.PrefixCaching says, so that prompts must differ or Reset be called.
+	CachesAlways bool
+	// Remote is true when there is nothing to start: the target is only for
+	// servers that run already. Program, Args and Image are nil then.
+	Remote bool
 }
 
 // Target is a framework.
@@ -91,6 +109,32 @@ type Target struct {
 	Served func(Config) string
 	// Payload returns what is sent for a request, to be written as JSON.
 	Payload func(Request) any
+	// Adapt changes what Capabilities say for a server that is started with a
+	// config; nil: nothing. CapabilitiesFor calls it.
+	Adapt func(*Capabilities, Config)
+	// Load brings the model into a server that is ready at a URL; nil for those
+	// that load it at their start.
+	Load func(ctx context.Context, client *http.Client, baseURL string, c Config) error
+
+	// About is where a server tells its version; the zero value: nowhere.
+	About About
+	// Gauges is where a server tells its load; the zero value: nowhere.
+	Gauges Gauges
+	// Resets are the requests that empty the prefix cache, in order; nil if
+	// there are none. Reset sends them.
+	Resets []Step
+	// Tokens is where a server tells the token ids of a text; nil: nowhere.
+	// TokenizeText asks it.
+	Tokens *TokenRoute
+}
+
+// CapabilitiesFor returns the capabilities of a server started with a config.
+func (t *Target) CapabilitiesFor(c Config) Capabilities {
+	caps := t.Capabilities
+	if t.Adapt != nil {
+		t.Adapt(&caps, c)
+	}
+	return caps
 }
 
 // CheckModel returns why the target cannot serve a local model of that path, if
