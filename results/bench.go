@@ -50,6 +50,29 @@ func weightsLine(dummy bool) string {
 	return "weights:\n"
 }
 
+// contractLine is the configuration line that keeps the figures of passes that
+// broke the contract between frameworks out of tables with others, with lines
+// before it that benchmark tools pass over and that say why; "contract:" ends it.
+func contractLine(s *Summary) string {
+	var b strings.Builder
+	for _, note := range s.Contract.Notes() {
+		fmt.Fprintf(&b, "# %s: %s\n", s.Case, strings.Join(strings.Fields(note), " "))
+	}
+	return b.String() + strings.TrimRight("contract: "+brokenTerms(s), " ") + "\n"
+}
+
+// brokenTerms is the line's value, "" for a contract that was not broken.
+func brokenTerms(s *Summary) string {
+	var names []string
+	for _, t := range s.Contract.Of(Broken) {
+		names = append(names, t.Name)
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "broken, " + strings.Join(names, " and ")
+}
+
 // benchLine returns the pass as the line that go test prints for it, "" where
 // no request completed. testing's own formatting is used, so that bench.txt
 // and the captured output of the same run hold the same numbers.

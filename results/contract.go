@@ -1,7 +1,12 @@
 package results
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -190,4 +195,55 @@ type ProbeAnswer struct {
 	Finish string  `json:"finish,omitempty"`
 	Error  string  `json:"error,omitempty"` // one of ErrorClasses
 	Detail string  `json:"detail,omitempty"`
+}
+
+// contractFile is contract.json.
+type contractFile struct {
+	Format  int       `json:"format"`
+	Checked []Checked `json:"checked"`
+}
+
+// readContract reads contract.json; a run that nobody checked has none.
+func readContract(dir string) ([]Checked, error) {
+	name := filepath.Join(dir, FileContract)
+	data, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("run folder: %w", err)
+	}
+	var f contractFile
+	if err := json.Unmarshal(data, &f); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if f.Format != format {
+		return nil, fmt.Errorf("%s: its format is %d, this program knows %d", name, f.Format, format)
+	}
+	return f.Checked, nil
+}
+
+// Checked reads what was checked before the run's cases were measured; nil in
+// a run that was made before there were such checks.
+func (f *Folder) Checked() ([]Checked, error) { return readContract(f.dir) }
+
+// SetChecked writes what was checked for a framework with a model into
+// contract.json, in place of what was there for them.
+func (r *Run) SetChecked(c Checked) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.IndexFunc(r.checked, func(o Checked) bool { return o.Framework == c.Framework && o.Model == c.Model })
+	if i < 0 {
+		r.checked = append(r.checked, c)
+	} else {
+		r.checked[i] = c
+	}
+	return writeJSON(r.path(FileContract), contractFile{format, r.checked})
+}
+
+// Checked returns what was checked in this run, by this process or one before it.
+func (r *Run) Checked() []Checked {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.checked)
 }

@@ -37,7 +37,9 @@ func Columns() []Column {
 		{"output_tokens", "sum over completed requests: usage, else the recount, else the chunks' counts", func(s *Summary) string { return known(s.OutputTokens) }},
 		{"output_tokens_min", "shortest output", func(s *Summary) string { return known(s.OutputMin) }},
 		{"output_tokens_mean", "mean output", (*Summary).meanCell},
+		{"output_tokens_p50", "median output", (*Summary).medianCell},
 		{"output_tokens_max", "longest output", func(s *Summary) string { return known(s.OutputMax) }},
+		{"output_at_max", "completed requests whose output is max_tokens long", (*Summary).atMaxCell},
 		{"usage_missing", "completed requests whose output the server did not count", func(s *Summary) string { return strconv.Itoa(s.UsageMissing) }},
 		{"usage_mismatch", "completed requests whose recount differs from the server's usage", func(s *Summary) string { return strconv.Itoa(s.UsageMismatch) }},
 		{"chunk_mismatch", "completed requests whose chunks' tokens do not add up to the usage", func(s *Summary) string { return strconv.Itoa(s.ChunkMismatch) }},
@@ -53,6 +55,10 @@ func Columns() []Column {
 		}})
 	}
 	return append(cols,
+		Column{"contract", "kept, unknown or broken: whether the row may stand beside those of other frameworks; empty if nobody looked", func(s *Summary) string { return string(s.Contract.Verdict()) }},
+		Column{"contract_terms", "what was looked at, term:verdict separated by spaces", func(s *Summary) string { return s.Contract.String() }},
+		Column{"contract_reference", "framework that the row was compared with", func(s *Summary) string { return s.Contract.Reference }},
+		Column{"cache", "what the server's prefix cache could know of the prompts: off, drawn, reset, prefixed, shared, warm, unknown", func(s *Summary) string { return s.Cache }},
 		Column{"began", "when the pass began, UTC", (*Summary).beganCell},
 		Column{"notes", "what could not be done or measured", (*Summary).notesCell},
 	)
@@ -109,6 +115,22 @@ func (s *Summary) meanCell() string {
 	return number(float64(s.OutputTokens) / float64(s.Requests-s.Failed))
 }
 
+func (s *Summary) medianCell() string {
+	if s.OutputMedian == 0 {
+		return ""
+	}
+	return number(s.OutputMedian)
+}
+
+// atMaxCell is 0 where no output is that long, and empty where their lengths
+// are not known.
+func (s *Summary) atMaxCell() string {
+	if s.OutputMax == 0 {
+		return ""
+	}
+	return strconv.Itoa(s.AtMaxTokens)
+}
+
 func (s *Summary) wallCell() string {
 	if s.Wall <= 0 {
 		return ""
@@ -124,6 +146,6 @@ func (s *Summary) beganCell() string {
 }
 
 func (s *Summary) notesCell() string {
-	notes := strings.Join(append(slices.Clone(s.Notes), s.Usage.Notes...), "; ")
+	notes := strings.Join(slices.Concat(s.Contract.Notes(), s.Notes, s.Usage.Notes), "; ")
 	return strings.Join(strings.Fields(notes), " ") // a row is a line
 }

@@ -30,6 +30,7 @@
 //	  requests.jsonl             one Request a line, passes one after the other
 //	  journal.jsonl              one line a finished pass: its Options, and how long the files were then
 //	  environment.json           Environment
+//	  contract.json              what was checked before anything was measured, a Checked each
 //
 // A pass is finished exactly when its line in journal.jsonl is whole. Whatever
 // stands in the other files behind the lengths that the last such line gives
@@ -62,7 +63,8 @@
 //	requests failed errors                       counts, failures by class
 //	start dummy                                  sent or scheduled; weights are noise
 //	prompt_tokens output_tokens                  sums, completed requests
-//	output_tokens_min _mean _max                 achieved lengths
+//	output_tokens_min _mean _p50 _max            achieved lengths
+//	output_at_max                                answers that are max_tokens long
 //	usage_missing usage_mismatch                 requests without usage; usage ≠ recount
 //	chunk_mismatch prompt_mismatch               chunks' sum ≠ usage; usage ≠ prepared prompt
 //	wall_s                                       first send to last token
@@ -72,5 +74,7 @@
 //	server_cpu_s suite_cpu_s …_per_tok           CPU time
 //	dispatch_*                                   the suite's own lag
 //	scheduled_*                                  latency and P2FT from the scheduled time
+//	contract contract_terms contract_reference   whether the row may stand beside those of other frameworks
+//	cache                                        what the prefix cache could know of the prompts
 //	began notes                                  for people
 package results

@@ -20,6 +20,7 @@ const (
 	FileRequests    = "requests.jsonl"
 	FileJournal     = "journal.jsonl"
 	FileEnvironment = "environment.json"
+	FileContract    = "contract.json"
 )
 
 // format is the version of the run folder. Other versions are not gone on with.

@@ -38,12 +38,14 @@ type Run struct {
 	dir string
 	o   RunOptions
 
-	mu    sync.Mutex
-	env   Environment
-	files map[string]*appendFile // by name: bench.txt, results.csv, requests.jsonl, journal.jsonl
-	order []*Summary
-	done  map[key]*Summary
-	dummy bool // the configuration that bench.txt is in
+	mu      sync.Mutex
+	env     Environment
+	checked []Checked              // contract.json
+	files   map[string]*appendFile // by name: bench.txt, results.csv, requests.jsonl, journal.jsonl
+	order   []*Summary
+	done    map[key]*Summary
+	dummy   bool   // the configuration that bench.txt is in
+	broken  string // likewise, brokenTerms
 }
 
 // Create makes root/<name>/ with its files and points root/latest to it.
@@ -132,6 +134,9 @@ func Open(dir string, o RunOptions) (_ *Run, err error) {
 		return nil, fmt.Errorf("%s: %w: %s", dir, ErrMismatch, strings.Join(d, "; "))
 	}
 	r.env = env
+	if r.checked, err = readContract(dir); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			_ = r.Close()
@@ -288,6 +293,9 @@ func (r *Run) Add(reqs []Request, o Options) (*Summary, error) {
 	if bench != "" && s.Dummy != r.dummy {
 		bench = weightsLine(s.Dummy) + bench
 	}
+	if bench != "" && brokenTerms(&s) != r.broken {
+		bench = contractLine(&s) + bench
+	}
 	note := &passNote{key: k, Requests: len(reqs), Options: s.Options}
 	err := r.commit(entry{Pass: note}, map[string][]byte{
 		FileRequests: lines.Bytes(),
@@ -305,7 +313,7 @@ func (r *Run) remember(s *Summary) {
 	r.done[key{s.Case, s.Repeat}] = s
 	r.order = append(r.order, s)
 	if s.Failed < s.Requests { // it has a line in bench.txt
-		r.dummy = s.Dummy
+		r.dummy, r.broken = s.Dummy, brokenTerms(s)
 	}
 }
 

@@ -15,14 +15,20 @@ const (
 )
 
 // Usage is what the server and the suite took from the machine during a
-// case. 0 means "could not be had", of each field by itself.
+// case. 0 means "could not be had", of each field by itself, but in GPU.
 type Usage struct {
 	PeakRSS   int64         `json:"peak_rss_b,omitempty"` // of the server's process tree, shared pages counted in each process
 	PeakPSS   int64         `json:"peak_pss_b,omitempty"` // the same with shared pages counted once
 	ServerCPU time.Duration `json:"server_cpu_ns,omitempty"`
 	SuiteCPU  time.Duration `json:"suite_cpu_ns,omitempty"`
-	Samples   int           `json:"samples,omitempty"` // how often memory was read
-	Notes     []string      `json:"notes,omitempty"`   // why a figure is missing or incomplete
+	// ContainerMemory is the peak working set of the server's container, and
+	// ContainerCPU what it used; they stand in for a process tree that cannot be seen.
+	ContainerMemory int64         `json:"container_mem_b,omitempty"`
+	ContainerCPU    time.Duration `json:"container_cpu_ns,omitempty"`
+
+	GPU     *GPUUsage `json:"gpu,omitempty"`     // nil: no GPU was watched
+	Samples int       `json:"samples,omitempty"` // how often the processes' memory was read
+	Notes   []string  `json:"notes,omitempty"`   // why a figure is missing or incomplete
 }
 
 // Options say what of a case does not stand in its requests.
@@ -32,6 +38,11 @@ type Options struct {
 	Dummy bool      `json:"dummy,omitempty"` // the server's weights are seeded noise
 	Usage Usage     `json:"usage"`
 	Notes []string  `json:"notes,omitempty"` // what could not be done, say a cache that was not reset
+	// Contract says whether the pass may stand beside those of other frameworks.
+	Contract Contract `json:"contract,omitzero"`
+	// Cache says in a word what the server's prefix cache could know of the
+	// prompts; package contract has the words.
+	Cache string `json:"cache,omitempty"`
 }
 
 // Summary is one pass over a case: counts, and the figures that could be had.
@@ -46,10 +57,12 @@ type Summary struct {
 	First    string         // the first failed request's class and detail, for messages
 
 	// Completed requests only.
-	PromptTokens int // 0 if a request's are not known
-	OutputTokens int // 0 if a request's are not known
-	OutputMin    int // shortest output
-	OutputMax    int // longest output
+	PromptTokens int     // 0 if a request's are not known
+	OutputTokens int     // 0 if a request's are not known
+	OutputMin    int     // shortest output
+	OutputMax    int     // longest output
+	AtMaxTokens  int     // outputs that are max_tokens long
+	OutputMedian float64 // 0 if a request's tokens are not known
 
 	UsageMissing   int // output tokens not in the server's usage; the recount stands in
 	UsageMismatch  int // usage and recount both known and different

@@ -1,9 +1,11 @@
 package results
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -27,15 +29,19 @@ type row struct {
 	c                Case
 	requests, failed int
 	dummy            bool
+	contract         Verdict  // the gravest of all passes
+	marks            []string // of its footnotes
 	figures          []sample // of tableColumns, a value a pass
 }
 
 // WriteTable writes a table for people to read: a line a case, in the order
 // of their first passes, with the median over passes. "-" is a figure that
-// could not be had. Every line begins with prefix.
+// could not be had. Where the contract between frameworks was looked at, its
+// verdict is a column, and what was not kept a footnote. Every line begins with prefix.
 func WriteTable(w io.Writer, prefix string, passes iter.Seq[*Summary]) error {
 	var rows []*row
 	byCase := map[Case]*row{}
+	var notes footnotes
 	for s := range passes {
 		r := byCase[s.Case]
 		if r == nil {
@@ -44,6 +50,7 @@ func WriteTable(w io.Writer, prefix string, passes iter.Seq[*Summary]) error {
 			rows = append(rows, r)
 		}
 		r.requests, r.failed = r.requests+s.Requests, r.failed+s.Failed
+		r.judge(s, &notes)
 		for i, c := range tableColumns {
 			if v, ok := s.Figure(c.column); ok {
 				r.figures[i].add(v * c.scale)
@@ -56,17 +63,74 @@ func WriteTable(w io.Writer, prefix string, passes iter.Seq[*Summary]) error {
 	for _, c := range tableColumns {
 		head = append(head, c.heading)
 	}
+	judged := slices.ContainsFunc(rows, func(r *row) bool { return r.contract != "" })
+	if judged {
+		head = append(head, "contract")
+	}
 	fmt.Fprintf(tw, "%s\t\n", strings.Join(head, "\t"))
 	for _, r := range rows {
-		fmt.Fprintf(tw, "%s\t\n", strings.Join(r.cells(), "\t"))
+		cells := r.cells()
+		if judged {
+			cells = append(cells, r.contractCell())
+		}
+		fmt.Fprintf(tw, "%s\t\n", strings.Join(cells, "\t"))
 	}
 	tw.Flush() // a Builder takes everything
+	for i, note := range notes {
+		fmt.Fprintf(&text, "[%d] %s\n", i+1, note)
+	}
 	for line := range strings.Lines(text.String()) {
 		if _, err := io.WriteString(w, prefix+line); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// footnotes are what stands under a table, each once.
+type footnotes []string
+
+// mark returns a footnote's number.
+func (f *footnotes) mark(note string) string {
+	i := slices.Index(*f, note)
+	if i < 0 {
+		i = len(*f)
+		*f = append(*f, note)
+	}
+	return fmt.Sprintf("[%d]", i+1)
+}
+
+// judge takes in a pass's contract.
+func (r *row) judge(s *Summary, notes *footnotes) {
+	if v := s.Contract.Verdict(); gravity(v) > gravity(r.contract) {
+		r.contract = v
+	}
+	for _, t := range s.Contract.Terms {
+		if t.Verdict == Kept {
+			continue
+		}
+		what := map[Verdict]string{
+			Broken:  "NOT COMPARABLE, ",
+			Unknown: "not known, ",
+			Noted:   "for information, ",
+		}[t.Verdict] + t.Name
+		if s.Contract.Reference != "" {
+			what += " beside " + s.Contract.Reference
+		}
+		detail := strings.Join(strings.Fields(t.Detail), " ")
+		if mark := notes.mark(what + ": " + detail); !slices.Contains(r.marks, mark) {
+			r.marks = append(r.marks, mark)
+		}
+	}
+}
+
+// contractCell is the verdict with the marks of its footnotes.
+func (r *row) contractCell() string {
+	v := string(r.contract)
+	if r.contract == Broken {
+		v = "BROKEN"
+	}
+	return cmp.Or(v, "-") + strings.Join(r.marks, "")
 }
 
 func (r *row) cells() []string {

@@ -37,6 +37,7 @@ func (r *Request) promptTokens() (n int, ok bool) {
 // others would be a throughput that is too low.
 func (s *Summary) tokens(done []*Request) {
 	prompts, outputs := true, true
+	var lengths sample
 	for _, r := range done {
 		in, ok := r.promptTokens()
 		s.PromptTokens += in
@@ -52,6 +53,10 @@ func (s *Summary) tokens(done []*Request) {
 			s.OutputMin = out
 		}
 		s.OutputMax = max(s.OutputMax, out)
+		lengths.add(float64(out))
+		if r.MaxTokens > 0 && out >= r.MaxTokens {
+			s.AtMaxTokens++
+		}
 		if r.OutputTokens == 0 {
 			s.UsageMissing++
 			continue
@@ -67,6 +72,8 @@ func (s *Summary) tokens(done []*Request) {
 		s.PromptTokens = 0
 	}
 	if !outputs {
-		s.OutputTokens, s.OutputMin, s.OutputMax = 0, 0, 0
+		s.OutputTokens, s.OutputMin, s.OutputMax, s.AtMaxTokens = 0, 0, 0, 0
+		return
 	}
+	s.OutputMedian, _ = lengths.quantile(0.5)
 }
