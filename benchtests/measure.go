@@ -62,7 +62,7 @@ func (s *suite) measure(ctx context.Context, g *group, c results.Case, repeat in
 	}
 
 	began := time.Now()
-	watch := telemetry.Watch(ctx, p.srv.PID())
+	watch := telemetry.Watch(ctx, telemetry.Server{PID: p.srv.PID()})
 	reqs, died, err := p.send(ctx, p.set.prompts, more)
 	usage := watch.Stop()
 	if err != nil {

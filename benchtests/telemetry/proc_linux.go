@@ -7,6 +7,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // system reads the files below /proc.
@@ -15,6 +17,23 @@ type system struct{}
 // tick is the unit of CPU times in /proc, 1/USER_HZ: 100 on every
 // architecture that Go has for Linux.
 const tick = time.Second / 100
+
+// hostProcessNumbers reports whether this process is outside any container as
+// far as process numbers go: in the kernel's first namespace for them, whose
+// number is fixed (PROC_PID_INIT_INO in include/linux/proc_ns.h).
+func hostProcessNumbers() bool {
+	ns, err := os.Readlink("/proc/self/ns/pid")
+	return err == nil && ns == "pid:[4026531836]"
+}
+
+// threadCPU returns the CPU time of the calling thread; 0 where the system does not tell.
+func threadCPU() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
+}
 
 var errStat = errors.New("not the stat file of a process")
 

@@ -62,3 +62,11 @@ func (s system) all() ([]proc, error) {
 }
 
 func (system) pss(int) (int64, error) { return 0, errors.ErrUnsupported }
+
+// hostProcessNumbers: only Linux has other numbers in containers.
+func hostProcessNumbers() bool { return true }
+
+var started = time.Now()
+
+// threadCPU returns the wall clock, which is no less than a thread's CPU time.
+func threadCPU() time.Duration { return time.Since(started) }

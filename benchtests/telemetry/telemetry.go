@@ -20,43 +20,82 @@ const (
 	duty = 200
 )
 
-// Watcher samples a process tree until it is stopped.
+// Server says where what a server takes can be read. A zero field is a source
+// that there is not; of a server elsewhere, which has none of them, nothing is told.
+type Server struct {
+	PID       int       // root of its process tree, where its processes can be seen here
+	Container Container // what it runs in
+	GPUs      *GPUs     // that it was given
+	// GPUMemoryBefore is what was in use on the GPUs before it was started
+	// (GPUs.MemoryUsed). It stands in for the server's own memory where the driver's
+	// process numbers cannot be set against those seen here.
+	GPUMemoryBefore *int64
+}
+
+// Container tells what a container takes.
+type Container interface {
+	// Usage returns the working set of the container's control group in bytes
+	// (what is in use, less the file cache that can be dropped), and the CPU time
+	// that it has used since it began.
+	Usage(ctx context.Context) (memory int64, cpu time.Duration, err error)
+}
+
+// source is something that is sampled while a case runs.
+type source interface {
+	// run samples until ctx ends, and once more then.
+	run(ctx context.Context)
+	// fill writes what was seen. It is called once run has returned.
+	fill(u *results.Usage)
+}
+
+// Watcher samples what a server takes until it is stopped.
 type Watcher struct {
 	cancel context.CancelFunc
 	done   chan struct{}
-
-	tree     *tree // nil: nothing of the server can be read
-	suiteCPU time.Duration
-	grow     slow
-	pss      slow
-
-	mu    sync.Mutex
-	usage results.Usage // guarded by mu
+	usage  results.Usage // whole when done is closed
 }
 
-// Watch begins to sample the process pid and all its descendants, and the
-// suite's own CPU time. pid 0 is "not a local process": only the suite is
-// measured. It never fails: what cannot be read is absent from the Usage, with a note.
-// Sampling ends with ctx, with Stop, or when the tree is gone.
-func Watch(ctx context.Context, pid int) *Watcher { return watch(ctx, pid, system{}) }
+// Watch begins to sample the server, and the suite's own CPU time. It never
+// fails: what cannot be read is absent from the Usage, with a note. Sampling
+// ends with ctx or with Stop.
+func Watch(ctx context.Context, s Server) *Watcher { return watch(ctx, s, system{}) }
 
-func watch(ctx context.Context, pid int, r reader) *Watcher {
+func watch(ctx context.Context, s Server, r reader) *Watcher {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &Watcher{cancel: cancel, done: make(chan struct{})}
-	if pid > 0 {
-		t, err := newTree(r, pid)
-		if err != nil {
-			w.note("the server's process %d cannot be read: %v", pid, err)
-		} else {
-			w.tree = t
-			now := time.Now()
-			w.grow.next = now.Add(slowPeriod) // newTree has just looked
-			w.sample(now)
-		}
+	var sources []source
+	var procs *processes
+	if s.PID > 0 {
+		procs = watchProcesses(s.PID, r)
+		sources = append(sources, procs)
 	}
-	w.suiteCPU = ownCPU()
-	go w.run(ctx)
+	if s.Container != nil {
+		sources = append(sources, watchContainer(ctx, s.Container))
+	}
+	if s.GPUs != nil {
+		sources = append(sources, watchGPUs(s.GPUs, procs, s.GPUMemoryBefore, hostProcessNumbers()))
+	}
+	before := ownCPU()
+	go w.run(ctx, sources, before)
 	return w
+}
+
+// run lets the sources sample until ctx ends.
+func (w *Watcher) run(ctx context.Context, sources []source, before time.Duration) {
+	defer close(w.done)
+	sampling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var wg sync.WaitGroup
+	for _, s := range sources {
+		wg.Go(func() { s.run(sampling) })
+	}
+	<-ctx.Done()
+	w.usage.SuiteCPU = max(0, ownCPU()-before) // ahead of the last samples, which are not the case's doing
+	stop()
+	wg.Wait()
+	for _, s := range sources {
+		s.fill(&w.usage)
+	}
 }
 
 // Stop ends the sampling and returns what was used since Watch. Calling it
@@ -64,90 +103,17 @@ func watch(ctx context.Context, pid int, r reader) *Watcher {
 func (w *Watcher) Stop() results.Usage {
 	w.cancel()
 	<-w.done
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	u := w.usage
 	u.Notes = slices.Clone(u.Notes)
 	return u
 }
 
-// run samples until the context ends.
-func (w *Watcher) run(ctx context.Context) {
-	defer close(w.done)
-	w.follow(ctx)
-	<-ctx.Done()
-	suite := ownCPU() - w.suiteCPU // before the last sample, which is not the case's doing
-	if w.tree != nil && w.tree.alive() {
-		w.pss.next = time.Time{} // it has everything
-		w.sample(time.Now())
-	}
-	w.finish(suite)
-}
+// notes are sentences, each once.
+type notes []string
 
-// follow samples until the context ends or there is nothing left to sample.
-func (w *Watcher) follow(ctx context.Context) {
-	tick := time.NewTicker(period)
-	defer tick.Stop()
-	for w.tree != nil && w.tree.alive() {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			w.sample(now)
-		}
-	}
-}
-
-// sample reads memory, and looks for new processes where that is due.
-func (w *Watcher) sample(now time.Time) {
-	if err := w.grow.due(now, w.tree.grow); err != nil {
-		w.note("looking for new processes of the server: %v", err)
-	}
-	rss, err := w.tree.sample()
-	if err != nil {
-		w.note("reading the server's processes: %v", err)
-	}
-	var pss int64
-	err = w.pss.due(now, func() (err error) {
-		pss, err = w.tree.pss()
-		return err
-	})
-	if err != nil {
-		w.note("proportional memory: %v", err)
-		w.pss.off = true
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.usage.PeakRSS = max(w.usage.PeakRSS, rss)
-	w.usage.PeakPSS = max(w.usage.PeakPSS, pss)
-	w.usage.Samples++
-	if w.pss.off {
-		w.usage.PeakPSS = 0 // a peak of the times when it could be read is none
-	}
-}
-
-// finish fills in CPU time. That of a server that ended is left out: what it
-// used after the last sample is not known.
-func (w *Watcher) finish(suite time.Duration) {
-	ended := w.tree != nil && w.tree.ended()
-	w.mu.Lock()
-	w.usage.SuiteCPU = max(0, suite)
-	if w.tree != nil && !ended {
-		w.usage.ServerCPU = max(0, w.tree.cpu())
-	}
-	w.mu.Unlock()
-	if ended {
-		w.note("the server's process ended during the case: memory up to then, no CPU time")
-	}
-}
-
-// note adds a note once.
-func (w *Watcher) note(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !slices.Contains(w.usage.Notes, text) {
-		w.usage.Notes = append(w.usage.Notes, text)
+func (n *notes) add(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !slices.Contains(*n, text) {
+		*n = append(*n, text)
 	}
 }
 

@@ -130,7 +130,7 @@ const slack = 50 * time.Millisecond
 func TestWatchMemory(t *testing.T) {
 	s, do := newServer(t)
 	do("burn 1")
-	w := Watch(t.Context(), s.cmd.Process.Pid)
+	w := Watch(t.Context(), Server{PID: s.cmd.Process.Pid})
 	do("hold 64")
 	do("child")
 	do("> hold 32")
@@ -149,7 +149,7 @@ func TestWatchMemoryOfChildren(t *testing.T) {
 	do("hold 16")
 	do("child")
 	do("> hold 48")
-	u := Watch(t.Context(), s.cmd.Process.Pid).Stop()
+	u := Watch(t.Context(), Server{PID: s.cmd.Process.Pid}).Stop()
 	assert.GreaterOrEqual(t, u.PeakRSS, int64(64<<20))
 }
 
@@ -158,7 +158,7 @@ func TestWatchCPU(t *testing.T) {
 	do("child")
 	do("> burn 300") // before: not counted
 	do("burn 300")
-	w := Watch(t.Context(), s.cmd.Process.Pid)
+	w := Watch(t.Context(), Server{PID: s.cmd.Process.Pid})
 	before := ownCPU()
 	do("burn 200")
 	do("> burn 200")
@@ -180,7 +180,7 @@ func TestWatchCPU(t *testing.T) {
 func TestWatchCPUIdle(t *testing.T) {
 	s, do := newServer(t)
 	do("burn 500")
-	u := Watch(t.Context(), s.cmd.Process.Pid).Stop()
+	u := Watch(t.Context(), Server{PID: s.cmd.Process.Pid}).Stop()
 	assert.Less(t, u.ServerCPU, 400*time.Millisecond)
 }
 
@@ -189,7 +189,7 @@ func TestWatchServerDies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, do := newServer(t)
 			do("hold 32")
-			w := Watch(t.Context(), s.cmd.Process.Pid)
+			w := Watch(t.Context(), Server{PID: s.cmd.Process.Pid})
 			do("burn 50")
 			require.NoError(t, s.cmd.Process.Kill())
 			if wait {
@@ -213,13 +213,13 @@ func TestWatchServerDies(t *testing.T) {
 func TestWatchNobody(t *testing.T) {
 	s, _ := newServer(t)
 	require.NoError(t, s.stop())
-	u := Watch(t.Context(), s.cmd.Process.Pid).Stop()
+	u := Watch(t.Context(), Server{PID: s.cmd.Process.Pid}).Stop()
 	assert.Zero(t, u.PeakRSS)
 	assert.Zero(t, u.ServerCPU)
 	assert.Contains(t, fmt.Sprint(u.Notes), "cannot be read")
 
 	for _, pid := range []int{0, -1} {
-		u = Watch(t.Context(), pid).Stop()
+		u = Watch(t.Context(), Server{PID: pid}).Stop()
 		assert.Equal(t, results.Usage{SuiteCPU: u.SuiteCPU}, u)
 	}
 }
@@ -228,7 +228,7 @@ func TestWatchNobody(t *testing.T) {
 func TestWatchContext(t *testing.T) {
 	s, do := newServer(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	w := Watch(ctx, s.cmd.Process.Pid)
+	w := Watch(ctx, Server{PID: s.cmd.Process.Pid})
 	do("burn 20")
 	cancel()
 	<-w.done
@@ -241,7 +241,7 @@ func TestWatchContext(t *testing.T) {
 // Children that come and go at the sampler's pace do no harm.
 func TestWatchBusyTree(t *testing.T) {
 	s, do := newServer(t)
-	w := Watch(t.Context(), s.cmd.Process.Pid)
+	w := Watch(t.Context(), Server{PID: s.cmd.Process.Pid})
 	for range 15 {
 		do("child")
 		do("> burn 10")

@@ -192,6 +192,15 @@ func (t *tree) cpu() time.Duration {
 	return sum
 }
 
+// pids returns the members' numbers.
+func (t *tree) pids() map[int]bool {
+	pids := make(map[int]bool, len(t.live))
+	for k := range t.live {
+		pids[k.pid] = true
+	}
+	return pids
+}
+
 // alive reports whether any member lives.
 func (t *tree) alive() bool { return len(t.live) > 0 }
 

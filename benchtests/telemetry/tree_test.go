@@ -225,7 +225,7 @@ func TestTreeEnds(t *testing.T) {
 func TestWatchTrouble(t *testing.T) {
 	m := newMachine()
 	m.pssErr = fs.ErrPermission
-	w := watch(t.Context(), 10, m)
+	w := watch(t.Context(), Server{PID: 10}, m)
 	u := w.Stop()
 	assert.Equal(t, int64(157), u.PeakRSS)
 	assert.Zero(t, u.PeakPSS)
@@ -234,18 +234,17 @@ func TestWatchTrouble(t *testing.T) {
 
 	m = newMachine()
 	m.denied[10] = errors.New("hidden")
-	u = watch(t.Context(), 10, m).Stop()
+	u = watch(t.Context(), Server{PID: 10}, m).Stop()
 	assert.Zero(t, u.PeakRSS)
 	assert.Zero(t, u.ServerCPU)
 	assert.Contains(t, fmt.Sprint(u.Notes), "process 10 cannot be read: hidden")
 
 	m = newMachine()
-	w = watch(t.Context(), 10, m)
-	w.cancel()
-	<-w.done
+	p := watchProcesses(10, m)
 	m.denied[12] = fs.ErrPermission
-	w.sample(time.Now())
-	assert.Contains(t, fmt.Sprint(w.Stop().Notes), "reading the server's processes")
+	p.sample(time.Now())
+	p.fill(&u)
+	assert.Contains(t, fmt.Sprint(u.Notes), "reading the server's processes")
 }
 
 func TestSlow(t *testing.T) {
