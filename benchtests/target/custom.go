@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,8 +15,8 @@ import (
 // ServeEnv names the environment variable with the custom server's path.
 const ServeEnv = "SERVEBENCH_SERVE"
 
-// custom is this project's own server, run as a local process. The suite does
-// not import it: it is built like any other program.
+// custom is this project's own server. The suite does not import it: program
+// and image are built like any other.
 var custom = Target{
 	Name:     "custom",
 	Variable: ServeEnv,
@@ -56,6 +57,10 @@ var custom = Target{
 		return append(args, c.Extra...)
 	},
 	Payload: openAI,
+	About:   About{Route: "/version", Field: "version"},
+	Gauges:  vllmGauges,
+	Resets:  []Step{{Method: http.MethodPost, Route: "/reset_prefix_cache"}},
+	Tokens:  &vllmTokens,
 	Image: &Image{
 		GPU: "servebench:cuda", CPU: "servebench:cpu",
 		Build: &Build{CPU: "serving/Dockerfile", GPU: "serving/Dockerfile.cuda"},
@@ -69,6 +74,9 @@ var custom = Target{
 func vllmFlags(c Config) []string {
 	args := []string{"--served-model-name", c.Served, "--host", c.host(), "--port", strconv.Itoa(c.Port), "--dtype", c.Dtype,
 		"--max-model-len", strconv.Itoa(c.MaxModelLen), "--max-num-seqs", strconv.Itoa(c.MaxNumSeqs), "--generation-config", "vllm"}
+	if c.MaxNumBatchedTokens > 0 {
+		args = append(args, "--max-num-batched-tokens", strconv.Itoa(c.MaxNumBatchedTokens))
+	}
 	if !c.PrefixCaching {
 		args = append(args, "--no-enable-prefix-caching")
 	}

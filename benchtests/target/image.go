@@ -82,12 +82,15 @@ func (i *Image) Dockerfile(gpu bool) string {
 	}
 }
 
+// insideDir is Config.Dir in a container: a folder that all of them have.
+const insideDir = "/tmp"
+
 // Inside returns a config as it is in a container, and what the container has
 // to see for it: everything that Prepare made or the user gave as a path. The
 // files of a folder are mounted one by one, since a link, such as the hub
 // cache's snapshots are made of, leads nowhere in a container.
 func (i *Image) Inside(c Config) (Config, []Mount, error) {
-	c.Host, c.Port = AnyHost, i.Port
+	c.Host, c.Port, c.Dir = AnyHost, i.Port, insideDir
 	info, err := os.Stat(c.Model)
 	if err != nil {
 		return c, nil, nil // a hub id

@@ -24,14 +24,20 @@ func find(env, name, what string) func(context.Context, string) (string, error) 
 
 // firstLine runs a program and returns the first line that it prints.
 func firstLine(ctx context.Context, program string, args ...string) (string, error) {
+	text, err := output(ctx, program, args...)
+	first, _, _ := strings.Cut(text, "\n")
+	return first, err
+}
+
+// output runs a program and returns what it prints.
+func output(ctx context.Context, program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
 	out, err := cmd.CombinedOutput()
 	text := strings.TrimSpace(string(out))
 	if err != nil {
 		return "", fmt.Errorf("%s: %w: %s", cmd, err, text)
 	}
-	first, _, _ := strings.Cut(text, "\n")
-	return first, nil
+	return text, nil
 }
 
 // besides returns the Python of the virtual environment that a program was

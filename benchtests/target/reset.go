@@ -57,11 +57,24 @@ func (s Step) send(ctx context.Context, client *http.Client, baseURL, model stri
 		}
 	}
 	for _, route := range routes {
-		if _, err := ask(ctx, client, s.Method, baseURL, route, body); err != nil {
+		answer, err := ask(ctx, client, s.Method, baseURL, route, body)
+		if err != nil {
 			return unsupported(err)
+		}
+		if failed(answer) {
+			return fmt.Errorf("%s says %.*q: it is not emptied while requests run", route, shown, answer)
 		}
 	}
 	return nil
+}
+
+// failed says whether an answer with a good status tells a failure all the same,
+// {"success": false}, as vLLM's does while blocks are held.
+func failed(answer []byte) bool {
+	var a struct {
+		Success *bool `json:"success"`
+	}
+	return json.Unmarshal(answer, &a) == nil && a.Success != nil && !*a.Success
 }
 
 // maxIDs bounds how many requests a foreign list brings about.

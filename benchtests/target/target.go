@@ -3,9 +3,11 @@ package target
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -41,6 +43,20 @@ type Config struct {
 	Extra     []string // arguments passed on as they are, last
 }
 
+// local says whether the model is a folder or a file here, not a hub id.
+func (c *Config) local() bool {
+	_, err := os.Stat(c.Model)
+	return err == nil
+}
+
+// tensorParallel returns over how many GPUs the model is split; 0 on CPUs.
+func (c *Config) tensorParallel() int {
+	if !c.GPU {
+		return 0
+	}
+	return max(1, c.TensorParallel)
+}
+
 // host returns the interface to listen on.
 func (c *Config) host() string { return cmp.Or(c.Host, "127.0.0.1") }
 
@@ -72,6 +88,8 @@ type Capabilities struct {
 	Litters bool
 	// Serial is true when requests run one after the other, whatever is in flight.
 	Serial bool
+	// MultiGPU is true when Config.TensorParallel may be above 1.
+	MultiGPU bool
 	// FirstSampling is true when the sampling of the first request since the
 	// start holds for all.
 	FirstSampling bool
@@ -79,7 +97,8 @@ type Capabilities struct {
 	// Config.PrefixCaching says, so that prompts must differ or Reset be called.
 	CachesAlways bool
 	// Remote is true when there is nothing to start: the target is only for
-	// servers that run already. Program, Args and Image are nil then.
+	// servers that run already. Program returns an error that says so; Version,
+	// Args and Image are nil.
 	Remote bool
 }
 
@@ -144,6 +163,8 @@ func (t *Target) CheckModel(path string) error {
 	switch {
 	case err != nil:
 		return nil
+	case t.Remote:
+		return remote(t.Name)
 	case info.IsDir() && !t.Folders:
 		return fmt.Errorf("%s takes .gguf files, and %s is a folder", t.Name, path)
 	case !info.IsDir() && !t.GGUF:
@@ -152,8 +173,44 @@ func (t *Target) CheckModel(path string) error {
 	return nil
 }
 
+// Check returns what of a config the target cannot do, so that it is told before
+// anything is started.
+func (t *Target) Check(c Config) error {
+	var errs []error
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if t.Remote {
+		return remote(t.Name)
+	}
+	if c.Dtype != "" && !slices.Contains(t.Dtypes, c.Dtype) {
+		refuse("%s has no dtype %q: choose from %s", t.Name, c.Dtype, strings.Join(t.Dtypes, ", "))
+	}
+	switch {
+	case c.TensorParallel < 0:
+		refuse("%d GPUs: it must be 1 or more", c.TensorParallel)
+	case c.TensorParallel > 1 && !c.GPU:
+		refuse("a model is split over %d GPUs only where there are GPUs", c.TensorParallel)
+	case c.TensorParallel > 1 && !t.MultiGPU:
+		refuse("%s does not split a model over %d GPUs", t.Name, c.TensorParallel)
+	}
+	if c.GPUMemory < 0 || c.GPUMemory > 1 {
+		refuse("%v of a GPU's memory: it must be above 0 and at most 1", c.GPUMemory)
+	}
+	if c.Dummy && !t.DummyWeights {
+		refuse("%s cannot make random weights", t.Name)
+	}
+	errs = append(errs, t.CheckModel(c.Model))
+	return errors.Join(errs...)
+}
+
+// remote is the error of asking a Remote target to start something.
+func remote(name string) error {
+	return fmt.Errorf("%s is for servers that run already: give one's URL with -host", name)
+}
+
 // All returns the known targets in order.
-func All() []*Target { return []*Target{&custom, &vllm, &tgi, &transformers, &llamacpp} }
+func All() []*Target {
+	return []*Target{&custom, &vllm, &tgi, &transformers, &llamacpp, &sglang, &ollama, &openai}
+}
 
 // Names returns their names.
 func Names() []string {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -33,38 +32,7 @@ func TestByName(t *testing.T) {
 // conf is a server to start; tests change what they are about.
 func conf() Config {
 	return Config{Model: "/models/gpt2", Served: "gpt2", Dtype: "bfloat16", Port: 8123, MaxModelLen: 1024, MaxNumSeqs: 16,
-		Extra: []string{"--more", "1"}}
-}
-
-func TestArgs(t *testing.T) {
-	check := func(target Target, c Config, want string) {
-		t.Helper()
-		assert.Equal(t, strings.Fields(want), target.Args(c))
-	}
-	common := "--served-model-name gpt2 --host 127.0.0.1 --port 8123 --dtype bfloat16 --max-model-len 1024 --max-num-seqs 16 --generation-config vllm"
-	cold, warm, dummy := conf(), conf(), conf()
-	warm.PrefixCaching, dummy.PrefixCaching = true, true
-	dummy.Dummy, dummy.Seed = true, 7
-	check(custom, cold, "--model /models/gpt2 "+common+" --no-enable-prefix-caching --more 1")
-	check(custom, warm, "--model /models/gpt2 "+common+" --more 1")
-	check(vllm, cold, "serve /models/gpt2 "+common+" --no-enable-prefix-caching --more 1")
-	check(vllm, dummy, "serve /models/gpt2 "+common+" --load-format dummy --seed 7 --more 1")
-
-	threads := strconv.Itoa(runtime.NumCPU())
-	slots := "--alias gpt2 --host 127.0.0.1 --port 8123 -t " + threads + " -np 16 -c 16384 --no-webui"
-	check(llamacpp, cold, "-m /models/gpt2 "+slots+" --no-cache-prompt --more 1")
-	check(llamacpp, warm, "-m /models/gpt2 "+slots+" --more 1")
-	check(transformers, cold, "serve /models/gpt2 --host 127.0.0.1 --port 8123 --device cpu --dtype bfloat16 --more 1")
-	check(tgi, cold, "--model-id /models/gpt2 --dtype bfloat16 --hostname 127.0.0.1 --port 8123 --prometheus-port 9123 --shard-uds-path "+socket("")+
-		" --cuda-graphs 0 --num-shard 1 --max-input-tokens 1023 --max-total-tokens 1024 --max-batch-prefill-tokens 2048"+
-		" --max-batch-total-tokens 16384 --max-concurrent-requests 128 --usage-stats off --more 1")
-	assert.Less(t, len(socket("/a/long/folder")), 100, "a socket's name may have 107 bytes")
-	assert.NotEqual(t, socket("a"), socket("b"))
-	for _, p := range []int{1024, 59999, 65535} {
-		assert.NotEqual(t, p, neighbour(p))
-		assert.Less(t, neighbour(p), 65536)
-	}
-	assert.Equal(t, "/models/gpt2", transformers.Served(cold), "a pinned model is asked for as it was given")
+		Dir: "/run/servers", Extra: []string{"--more", "1"}}
 }
 
 func TestEnv(t *testing.T) {
@@ -82,6 +50,9 @@ func TestEnv(t *testing.T) {
 	assert.Contains(t, env(tgi, "/nowhere/launcher", c), "PREFIX_CACHING=0")
 	c.PrefixCaching = true
 	assert.Contains(t, env(tgi, "/nowhere/launcher", c), "PREFIX_CACHING=1")
+	assert.Contains(t, env(tgi, "/nowhere/launcher", c), "ATTENTION=flashdecoding-ipex")
+	c.GPU = true
+	assert.NotContains(t, strings.Join(env(tgi, "/nowhere/launcher", c), " "), "ATTENTION", "the launcher knows the fastest")
 	dir := t.TempDir()
 	script(t, filepath.Join(dir, "py", "bin", "python3"), "echo /lib/of/python /site packages")
 	vars := env(tgi, filepath.Join(dir, "launcher"), c)
@@ -101,7 +72,8 @@ func TestProgram(t *testing.T) {
 	got, err := custom.Program(t.Context(), program)
 	require.NoError(t, err)
 	assert.Equal(t, program, got)
-	for env, target := range map[string]Target{ServeEnv: custom, VLLMEnv: vllm, TGIEnv: tgi, TransformersEnv: transformers, LlamaServerEnv: llamacpp} {
+	for env, target := range map[string]Target{ServeEnv: custom, VLLMEnv: vllm, TGIEnv: tgi, TransformersEnv: transformers,
+		LlamaServerEnv: llamacpp, SGLangEnv: sglang, OllamaEnv: ollama} {
 		t.Setenv(env, program)
 		got, err := target.Program(t.Context(), "")
 		require.NoError(t, err, target.Name)
@@ -110,6 +82,8 @@ func TestProgram(t *testing.T) {
 		_, err = target.Program(t.Context(), "")
 		assert.ErrorContains(t, err, env, "what to do")
 	}
+	_, err = openai.Program(t.Context(), "")
+	assert.ErrorContains(t, err, "-host")
 	for _, target := range []Target{custom, llamacpp, tgi} {
 		version, err := target.Version(t.Context(), program)
 		require.NoError(t, err)
@@ -123,6 +97,13 @@ func TestProgram(t *testing.T) {
 	version, err := vllm.Version(t.Context(), program)
 	require.NoError(t, err)
 	assert.Equal(t, "vllm 1.0, torch 2.0", version)
+
+	version, err = ollama.Version(t.Context(), script(t, filepath.Join(t.TempDir(), "ollama"),
+		"echo Warning: could not connect to a running Ollama instance; echo Warning: client version is 0.32.15"))
+	require.NoError(t, err)
+	assert.Equal(t, "ollama 0.32.15", version)
+	_, err = ollama.Version(t.Context(), script(t, filepath.Join(t.TempDir(), "ollama"), "echo hello"))
+	assert.ErrorContains(t, err, "no version")
 }
 
 func TestCheckModel(t *testing.T) {
@@ -229,6 +210,14 @@ func TestBody(t *testing.T) {
 		`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":false}`)
 	check(tgi, Request{Prompt: greedy, API: datasets.CompletionAPI, Mode: datasets.Stream},
 		`{"model":"gpt2","prompt":"a < b","temperature":0,"max_tokens":1024,"seed":5,"stream":true,"stream_options":{"include_usage":true}}`)
+
+	check(sglang, Request{API: datasets.CompletionAPI, Mode: datasets.Sync, IgnoreEOS: true},
+		`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":false,"ignore_eos":true}`)
+	check(openai, Request{Prompt: greedy, API: datasets.ChatAPI, Mode: datasets.Stream, IgnoreEOS: true},
+		`{"model":"gpt2","messages":[{"role":"user","content":"a < b"}],"temperature":0,"top_p":1,"max_tokens":2000,"seed":5,`+
+			`"stream":true,"stream_options":{"include_usage":true}}`)
+	check(ollama, Request{API: datasets.CompletionAPI, Mode: datasets.Sync, IgnoreEOS: true},
+		`{"model":"gpt2","prompt":"a < b",`+sampling+`,"stream":false}`)
 
 	plain := Target{Name: "plain", Payload: openAI}
 	_, err := plain.Body(Request{Prompt: prompt, API: datasets.ChatAPI})

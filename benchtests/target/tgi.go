@@ -19,7 +19,7 @@ const TGIEnv = "SERVEBENCH_TGI"
 // number of tokens is not what was asked for.
 const tgiMaxTokens = 1024
 
-// tgi is Text Generation Inference as a local process on CPU. Its port refuses
+// tgi is Text Generation Inference, recorded at 3.3.6. Its port refuses
 // connections until the shard is up.
 var tgi = Target{
 	Name:     "tgi",
@@ -32,6 +32,7 @@ var tgi = Target{
 		Folders:     true,
 		Chat:        true,
 		PrefixCache: true,
+		MultiGPU:    true,
 		Workers:     true, // the shard and the router
 		Litters:     true, // the router saves the tokenizer in ./out
 		Dtypes:      []string{"bfloat16", "float16"},
@@ -55,20 +56,58 @@ var tgi = Target{
 		c.Model = dir
 		return nil
 	},
-	// Sockets and ports besides --port must be another server's neither.
-	Args: func(c Config) []string {
-		args := []string{"--model-id", c.Model, "--dtype", c.Dtype, "--hostname", c.host(), "--port", strconv.Itoa(c.Port),
-			"--prometheus-port", strconv.Itoa(neighbour(c.Port)),
-			"--shard-uds-path", socket(c.Dir),
-			"--cuda-graphs", "0", "--num-shard", "1",
-			"--max-input-tokens", strconv.Itoa(c.MaxModelLen - 1), "--max-total-tokens", strconv.Itoa(c.MaxModelLen),
-			"--max-batch-prefill-tokens", strconv.Itoa(max(2048, c.MaxModelLen)),
-			"--max-batch-total-tokens", strconv.Itoa(c.MaxNumSeqs * c.MaxModelLen),
-			"--max-concurrent-requests", strconv.Itoa(max(128, c.MaxNumSeqs)), "--usage-stats", "off"}
-		return append(args, c.Extra...)
-	},
+	Args:    tgiArgs,
 	Env:     tgiEnv,
 	Payload: tgiRequest,
+	About:   About{Route: "/info", Field: "version"},
+	// How full its KV cache is TGI does not tell.
+	Gauges: Gauges{Route: "/metrics", Running: []string{"tgi_batch_current_size"}, Waiting: []string{"tgi_queue_size"}},
+	Tokens: &TokenRoute{
+		Route: "/tokenize",
+		Body:  func(_, text string) any { return object{"inputs": text} },
+		IDs:   parseTokenObjects,
+	},
+	// The project's own images. That both tags are there was seen where others
+	// pin them; port, cache and shared memory are those of its Dockerfiles and
+	// docs/source/installation_*.md.
+	Image: &Image{
+		GPU: "ghcr.io/huggingface/text-generation-inference:3.3.7",
+		CPU: "ghcr.io/huggingface/text-generation-inference:3.3.7-intel-cpu",
+		Env: func(c Config) []string {
+			vars := append(tgiVars(c), "HF_HOME=/data")
+			if c.local() {
+				vars = append(vars, "HF_HUB_OFFLINE=1")
+			}
+			return vars
+		},
+		Port: 80, Models: "/model", Hub: "/data", TokenEnv: "HF_TOKEN",
+		ShmSize: 1 << 30,
+	},
+}
+
+// tgiArgs are the launcher's flags. Sockets and ports besides --port must not
+// be another server's either; in a container they are its own.
+func tgiArgs(c Config) []string {
+	args := []string{"--model-id", c.Model, "--dtype", c.Dtype, "--hostname", c.host(), "--port", strconv.Itoa(c.Port),
+		"--prometheus-port", strconv.Itoa(neighbour(c.Port))}
+	if c.host() != AnyHost {
+		args = append(args, "--shard-uds-path", socket(c.Dir))
+	}
+	prefill := max(2048, c.MaxModelLen)
+	if c.MaxNumBatchedTokens > 0 {
+		prefill = c.MaxNumBatchedTokens
+	}
+	args = append(args, "--num-shard", strconv.Itoa(max(1, c.tensorParallel())),
+		"--max-input-tokens", strconv.Itoa(c.MaxModelLen-1), "--max-total-tokens", strconv.Itoa(c.MaxModelLen),
+		"--max-batch-prefill-tokens", strconv.Itoa(prefill),
+		"--max-batch-total-tokens", strconv.Itoa(c.MaxNumSeqs*c.MaxModelLen),
+		"--max-concurrent-requests", strconv.Itoa(max(128, c.MaxNumSeqs)), "--usage-stats", "off")
+	if !c.GPU {
+		args = append(args, "--cuda-graphs", "0")
+	} else if c.GPUMemory > 0 {
+		args = append(args, "--cuda-memory-fraction", share(c.GPUMemory))
+	}
+	return append(args, c.Extra...)
 }
 
 // socket returns where the shard listens: the same at every start of a run's
@@ -87,14 +126,23 @@ func neighbour(p int) int {
 	return p + 1000
 }
 
-// tgiEnv makes the launcher find its server's Python, and gives every model the
-// same attention and caching: left alone, TGI picks both by the size of heads.
-func tgiEnv(ctx context.Context, program string, c Config) ([]string, error) {
-	caching := "0"
+// tgiVars give every model the same caching, and on a CPU the same attention:
+// left alone, TGI picks both by the size of heads. On a GPU every model has the
+// attention that is fastest for it.
+func tgiVars(c Config) []string {
+	vars := []string{"PREFILL_CHUNKING=1", "PREFIX_CACHING=0"}
 	if c.PrefixCaching {
-		caching = "1"
+		vars[1] = "PREFIX_CACHING=1"
 	}
-	vars := append(unlessSet("ATTENTION=flashdecoding-ipex", "PREFILL_CHUNKING=1", "HF_HUB_OFFLINE=1"), "PREFIX_CACHING="+caching)
+	if !c.GPU {
+		vars = append(vars, "ATTENTION=flashdecoding-ipex")
+	}
+	return vars
+}
+
+// tgiEnv makes the launcher find its server's Python as well.
+func tgiEnv(ctx context.Context, program string, c Config) ([]string, error) {
+	vars := unlessSet(append(tgiVars(c), "HF_HUB_OFFLINE=1")...)
 	python := filepath.Join(filepath.Dir(program), "py", "bin", "python3")
 	if _, err := os.Stat(python); err != nil {
 		return vars, nil // installed for the whole machine

@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 
 	"servebench/datasets"
@@ -11,10 +12,15 @@ import (
 // TransformersEnv names the environment variable with the path of Transformers' program.
 const TransformersEnv = "SERVEBENCH_TRANSFORMERS"
 
-// transformers is `transformers serve` as a local process, without continuous
-// batching, where the sampling settings of the first request would hold for all.
-// A model given at the start is loaded before the port opens and never unloaded,
-// and requests have to name it as it was given there.
+// continuousBatching is the flag, given with the config's Extra, that lets
+// Transformers compute requests together.
+const continuousBatching = "--continuous-batching"
+
+// transformers is `transformers serve`, recorded at 5.19.0. It is started
+// without continuous batching unless that is asked for: the sampling settings of
+// the first request hold for all then. A model given at the start is loaded
+// before the port opens and never unloaded, and requests have to name it as it
+// was given there.
 var transformers = Target{
 	Name:     "transformers",
 	Variable: TransformersEnv,
@@ -27,10 +33,27 @@ var transformers = Target{
 		Serial:      true,
 		Dtypes:      []string{"bfloat16", "float16", "float32"},
 	},
+	Adapt: func(caps *Capabilities, c Config) {
+		if slices.Contains(c.Extra, continuousBatching) {
+			caps.Serial, caps.FirstSampling = false, true
+		}
+	},
 	Program: find(TransformersEnv, "transformers", "Hugging Face Transformers"),
 	Version: packages("transformers", "torch"),
 	Args: func(c Config) []string {
-		args := []string{"serve", c.Model, "--host", c.host(), "--port", strconv.Itoa(c.Port), "--device", "cpu", "--dtype", c.Dtype}
+		device := "cpu"
+		if c.GPU {
+			device = "cuda"
+		}
+		args := []string{"serve", c.Model, "--host", c.host(), "--port", strconv.Itoa(c.Port), "--device", device, "--dtype", c.Dtype}
+		if slices.Contains(c.Extra, continuousBatching) {
+			if c.MaxNumBatchedTokens > 0 {
+				args = append(args, "--cb-max-batch-tokens", strconv.Itoa(c.MaxNumBatchedTokens))
+			}
+			if c.GPU && c.GPUMemory > 0 {
+				args = append(args, "--cb-max-memory-percent", share(c.GPUMemory))
+			}
+		}
 		return append(args, c.Extra...)
 	},
 	Env:    func(context.Context, string, Config) ([]string, error) { return unlessSet("HF_HUB_OFFLINE=1"), nil },
@@ -38,7 +61,24 @@ var transformers = Target{
 	Payload: func(r Request) any {
 		return transformersRequest{Request: r.request(), GenerationConfig: generationConfig(r)}
 	},
+	// The project's own images are for its tests: the newest tag that names a
+	// version is older than `transformers serve`. So one is built; PyTorch's usual
+	// wheel runs on both.
+	Image: &Image{
+		GPU: "servebench-transformers:5.19.0", CPU: "servebench-transformers:5.19.0",
+		Build: &Build{CPU: transformersDockerfile, GPU: transformersDockerfile},
+		Env: func(c Config) []string {
+			if c.local() {
+				return []string{"HF_HUB_OFFLINE=1"}
+			}
+			return nil
+		},
+		Port: 8000, Models: "/models", Hub: "/root/.cache/huggingface", TokenEnv: "HF_TOKEN",
+		ShmSize: 1 << 30, // as PyTorch's own images ask for
+	},
 }
+
+const transformersDockerfile = "benchtests/target/Dockerfile.transformers"
 
 // transformersRequest is a request without the fields that Transformers answers
 // with 422, such as ignore_eos.
