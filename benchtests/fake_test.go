@@ -9,6 +9,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"servebench/benchtests/contract"
+	"servebench/datasets/tokenizertest"
 )
 
 // behaviour is what the fake server does wrong.
@@ -55,21 +58,26 @@ func (f *fakeServe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var req struct {
 		Model  string `json:"model"`
+		Prompt string `json:"prompt"`
 		Stream bool   `json:"stream"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&req); err != nil || req.Model != "gpt2" {
 		http.Error(w, `{"error":{"message":"no such model"}}`, http.StatusNotFound)
 		return
 	}
+	if r.URL.Path == "/tokenize" {
+		_ = json.NewEncoder(w).Encode(map[string]any{"tokens": tokenizertest.Encode(req.Prompt, true)})
+		return
+	}
 	n, how := f.requests.Add(1), f.how.Load().(behaviour)
 	switch {
 	case how == status500, how == halfFail && n%2 == 0:
 		http.Error(w, `{"error":{"message":"out of memory"}}`, http.StatusInternalServerError)
-	case how == dies && n == minWarm+6+1+3:
+	case how == dies && n == int64(minWarm+contract.ProbeSize+6+1+3):
 		fmt.Fprintln(os.Stderr, "fatal: out of memory")
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
-	case how == stalls, how == stallsLater && n > minWarm+6+1+6+1+6+1+2:
+	case how == stalls, how == stallsLater && n > int64(minWarm+contract.ProbeSize+6+1+6+1+6+1+2):
 		w.Header().Set("Content-Type", "text/event-stream")
 		fmt.Fprint(w, event("stuck", ""))
 		w.(http.Flusher).Flush()

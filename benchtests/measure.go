@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"servebench/benchtests/client"
+	"servebench/benchtests/contract"
 	"servebench/benchtests/launch"
 	"servebench/benchtests/load"
 	"servebench/benchtests/target"
@@ -34,6 +35,8 @@ type pass struct {
 	client *client.Client
 	set    *taskPrompts
 	notes  []string
+	warmed []results.Request // answers to the warm-up prompts
+	cache  string            // results.Options.Cache
 }
 
 // measure runs one pass over a case and writes it to the run: as many requests
@@ -57,8 +60,10 @@ func (s *suite) measure(ctx context.Context, g *group, c results.Case, repeat in
 		return nil, err
 	}
 	defer p.client.Close()
-	if err := p.warmUp(ctx); err != nil {
-		return nil, err
+	for _, prepare := range []func(context.Context) error{p.warmUp, p.checkContract, p.goCold} {
+		if err := prepare(ctx); err != nil {
+			return nil, err
+		}
 	}
 
 	began := time.Now()
@@ -71,7 +76,7 @@ func (s *suite) measure(ctx context.Context, g *group, c results.Case, repeat in
 	p.recount(ctx, reqs)
 	p.explain(s, reqs)
 	sum, err := s.finish(reqs, results.Options{
-		Start: results.FromSent, Began: began, Dummy: g.model.dummy, Usage: usage, Notes: p.notes,
+		Start: results.FromSent, Began: began, Dummy: g.model.dummy, Usage: usage, Notes: p.notes, Cache: p.cache,
 	})
 	if err == nil && died {
 		err = fmt.Errorf("%w after %d requests; last lines of its log:\n%s", errServerDied, len(reqs), p.srv.LogTail())
@@ -94,6 +99,7 @@ func (s *suite) finish(reqs []results.Request, o results.Options) (*results.Summ
 		o.Notes = append(o.Notes, verdict)
 	}
 	o.Notes = append(o.Notes, top.String())
+	o.Contract = s.judge(&preview)
 	return s.run.Add(reqs, o)
 }
 
@@ -108,6 +114,7 @@ func (p *pass) warmUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.warmed = reqs
 	failed, first := 0, ""
 	for _, r := range reqs {
 		if r.Error != "" {
@@ -245,15 +252,11 @@ func (p *pass) explain(s *suite, reqs []results.Request) {
 	if have := len(p.set.prompts); len(reqs) > have {
 		note("%d requests of %d prompts: they repeat", len(reqs), have)
 	}
-	_, fixed := datasets.Task(p.c.Task).Fixed()
 	switch {
 	case p.srv.PID() == 0:
-		note("a server that runs elsewhere: its caches were not reset, its weights are not known")
-	case !s.opt.prefixCaching || !t.PrefixCache:
-	case p.set.prefix:
+		note("a server that runs elsewhere: what its caches hold and its weights are not known")
+	case p.cache == contract.CacheShared:
 		note("the prefix cache had the shared prefix, from the warm-up")
-	case !fixed:
-		note("the prefix cache was not reset: cases with the same prompts are not cold")
 	}
 	if t.Serial && p.c.Parallel > 1 {
 		note("the framework computes one request after the other")

@@ -40,7 +40,7 @@ const maxParallel = 4096
 // flagValues are the suite's flags as they were given.
 type flagValues struct {
 	framework, model, task, mode, parallel, concurrency string
-	host, servedName, csv, results, prompts             string
+	host, servedName, csv, results, prompts, reference  string
 	serveBin, serveArgs, dtype, loadFormat              string
 	repeat, numPrompts, maxModelLen, maxNumSeqs         int
 	fixed                                               datasets.Fixed
@@ -68,6 +68,7 @@ func register(fs *flag.FlagSet) *flagValues {
 	fs.StringVar(&v.servedName, "served-model-name", "", "what the server at -host calls the model (default: it is asked)")
 	fs.StringVar(&v.csv, "csv", "", "keep a copy of results.csv in this file")
 	fs.StringVar(&v.results, "results", "", "folder for runs (default: results/runs)")
+	fs.StringVar(&v.reference, "reference", "", "folder of a run that frameworks are compared with, before anything is measured (default: the first framework of this run)")
 	fs.BoolVar(&v.resume, "resume", true, "go on with the last run if it was cut short and nothing has changed")
 	fs.StringVar(&v.prompts, "prompts", promptsAuthored, "authored (testdata/prompts), hub (the datasets), or a folder with prepared files or the datasets' files")
 	fs.IntVar(&v.numPrompts, "num-prompts", 0, "prompts to draw for a task (default: 100; all of the authored ones)")
@@ -166,7 +167,7 @@ func (o *options) resolvePaths() {
 	if o.results == "" {
 		o.results = filepath.Join(o.root, "results", "runs")
 	}
-	for _, p := range []*string{&o.csv, &o.results, &o.serveBin} {
+	for _, p := range []*string{&o.csv, &o.results, &o.serveBin, &o.reference} {
 		if *p != "" {
 			*p = o.abs(*p)
 		}

@@ -34,6 +34,7 @@ type suite struct {
 	ceilings map[ceilingKey]ceiling
 	passes   int // over each case
 	clock    clock
+	ref      *reference // -reference; nil: the run's first framework
 
 	mu       sync.Mutex
 	groups   []*group
@@ -61,6 +62,10 @@ func open(ctx context.Context, o *options, c config) (*suite, error) {
 	s := &suite{
 		opt: o, log: c.log, epoch: time.Now(), passes: c.passes, clock: newClock(c.began, c.timeout),
 		ceilings: map[ceilingKey]ceiling{}, begun: map[results.Case]bool{}, replayed: map[results.Case]int{},
+	}
+	var err error
+	if s.ref, err = openReference(o.reference); err != nil {
+		return nil, err
 	}
 	client, err := hub.FromEnv()
 	if err != nil {

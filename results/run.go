@@ -393,6 +393,13 @@ func (r *Run) AddServer(s Server) error {
 	return writeJSON(r.path(FileEnvironment), r.env)
 }
 
+// Servers returns the servers that cases were measured on.
+func (r *Run) Servers() []Server {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.env.Servers)
+}
+
 // AddDataset writes a file of prompts into environment.json, once for each
 // name. Another content under a name that is there returns ErrMismatch.
 func (r *Run) AddDataset(f File) error {

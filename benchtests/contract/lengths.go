@@ -17,9 +17,12 @@ const (
 )
 
 // LengthTerm compares the lengths of a pass's answers with those of the
-// reference's passes over the same case.
+// reference's passes over the same case. Without any there is nothing to compare.
 func LengthTerm(own *results.Summary, ref []*results.Summary) results.Term {
 	t := results.Term{Name: results.TermLengths}
+	if len(ref) == 0 {
+		return results.Term{}
+	}
 	if own.OutputMedian == 0 {
 		t.Verdict, t.Detail = results.Unknown, "the number of output tokens is not known"
 		return t
