@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -119,6 +120,20 @@ func (c *Contract) Notes() []string {
 		notes = append(notes, fmt.Sprintf("%s, %s%s: %s", ContractNote, t.Name, against, t.Detail))
 	}
 	return notes
+}
+
+// How far apart the median lengths of two frameworks' answers may be: the
+// greater of a share of the reference's and of a number of tokens. Sampled
+// answers of two correct servers to the same 100 prompts differ by less, since
+// most of them run to max_tokens.
+const (
+	LengthTolerance = 0.10
+	lengthTokens    = 2
+)
+
+// LengthsDiffer reports whether two median lengths are too far apart.
+func LengthsDiffer(want, got float64) bool {
+	return math.Abs(got-want) > math.Max(lengthTokens, LengthTolerance*want)
 }
 
 // The findings about prompts.

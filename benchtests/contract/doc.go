@@ -55,5 +55,5 @@
 // # Lengths
 //
 // A framework that stops early looks fast. The medians of two frameworks'
-// answers to the same case may differ by LengthTolerance.
+// answers to the same case may differ by results.LengthTolerance.
 package contract

@@ -2,18 +2,8 @@ package contract
 
 import (
 	"fmt"
-	"math"
 
 	"servebench/results"
-)
-
-// How far apart the median lengths of two frameworks' answers may be: the
-// greater of a share of the reference's and of a number of tokens. Sampled
-// answers of two correct servers to the same 100 prompts differ by less, since
-// most of them run to max_tokens.
-const (
-	LengthTolerance = 0.10
-	lengthTokens    = 2
 )
 
 // LengthTerm compares the lengths of a pass's answers with those of the
@@ -39,15 +29,10 @@ func LengthTerm(own *results.Summary, ref []*results.Summary) results.Term {
 	}
 	want /= float64(passes)
 	t.Verdict = results.Kept
-	if LengthsDiffer(want, own.OutputMedian) {
+	if results.LengthsDiffer(want, own.OutputMedian) {
 		t.Verdict = results.Broken
 		t.Detail = fmt.Sprintf("the median answer has %g tokens, the reference's %g: more than %.0f%% apart; %d of %d reach max_tokens",
-			own.OutputMedian, want, LengthTolerance*100, own.AtMaxTokens, own.Requests-own.Failed)
+			own.OutputMedian, want, results.LengthTolerance*100, own.AtMaxTokens, own.Requests-own.Failed)
 	}
 	return t
-}
-
-// LengthsDiffer reports whether two median lengths are too far apart.
-func LengthsDiffer(want, got float64) bool {
-	return math.Abs(got-want) > math.Max(lengthTokens, LengthTolerance*want)
 }

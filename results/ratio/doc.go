@@ -13,7 +13,10 @@
 //
 // # Method
 //
-// The best peer of a case is the one with the best median over all rounds. That
+// The best peer of a case is the one with the best median over all rounds, of
+// those that keep the contract between frameworks (results.Contract): a figure
+// that breaks it is shown and marked, and is nobody's measure. Only where no peer
+// keeps it the best of all is taken, and the ratio marked as not comparable. That
 // it is chosen after the fact favours it: the ratio is rather too small.
 //
 // In each round that both sides have, the ratio of that round is taken: both
@@ -22,6 +25,9 @@
 // logarithms (benchmath.AssumeNormal): with five rounds the interval of a
 // median, which assumes nothing, would reach 94% at most and from the least to
 // the greatest. One round has no interval.
+//
+// A framework whose answers have another median length than the base's, by more
+// than results.LengthTolerance, breaks the contract as well.
 //
 // A pass in which requests failed, whose client was the limit, or whose prompts
 // or answers have other lengths than the other side's is used and warned of.

@@ -28,7 +28,7 @@ type Report struct {
 type Case struct {
 	results.Case           // without its framework
 	Sides        []Side    // Base, then Peers; one without values was not measured
-	Best         string    // of the peers
+	Best         string    // of the peers that keep the contract; of all, if none does
 	Ratio        Estimate  // Base ÷ Best
 	Pairs        []float64 // the ratio of each round
 }
@@ -38,6 +38,7 @@ type Side struct {
 	Framework string
 	Values    []float64 // a round each
 	Median    float64
+	Contract  results.Verdict // the gravest of its rows; "" if nobody looked
 }
 
 // Estimate is a value with its interval. Where there is none Hi is infinite;
@@ -94,7 +95,7 @@ func Compare(rows []Row, base, column string) (*Report, error) {
 func (rep *Report) add(c results.Case, sides map[string][]Row) error {
 	values := map[string]map[turn]float64{}
 	out := Case{Case: c}
-	best := 0.0
+	best, kept := 0.0, false
 	for _, f := range append([]string{rep.Base}, rep.Peers...) {
 		var err error
 		if values[f], err = rep.values(sides[f]); err != nil {
@@ -104,10 +105,15 @@ func (rep *Report) add(c results.Case, sides map[string][]Row) error {
 		for _, t := range turns(values[f]) {
 			side.Values = append(side.Values, values[f][t])
 		}
-		side.Median = median(side.Values)
+		side.Median, side.Contract = median(side.Values), contract(sides[f], sides[rep.Base])
 		out.Sides = append(out.Sides, side)
-		if f != rep.Base && len(side.Values) > 0 && (out.Best == "" || rep.better(side.Median, best)) {
-			out.Best, best = f, side.Median
+		if f == rep.Base || len(side.Values) == 0 {
+			continue
+		}
+		// One that breaks the contract is the best only where none keeps it.
+		whole := side.Contract != results.Broken
+		if out.Best == "" || whole && !kept || whole == kept && rep.better(side.Median, best) {
+			out.Best, best, kept = f, side.Median, whole
 		}
 	}
 	rep.warn(sides)
@@ -182,19 +188,63 @@ func estimate(ratios []float64) Estimate {
 	return Estimate{math.Exp(s.Center), math.Exp(s.Lo), math.Exp(s.Hi)}
 }
 
+// contract returns the gravest verdict of a framework's rows. Lengths are
+// compared here once more: a run of one framework knows of no other's answers.
+func contract(rows, base []Row) results.Verdict {
+	var c results.Contract
+	for _, r := range rows {
+		c.Add(results.Term{Name: "row", Verdict: r.Contract})
+	}
+	want, have := outputMedian(base), outputMedian(rows)
+	if want > 0 && have > 0 && results.LengthsDiffer(want, have) {
+		c.Add(results.Term{Name: results.TermLengths, Verdict: results.Broken})
+	}
+	return c.Verdict()
+}
+
+// outputMedian is the median over rows of the median answer's length, 0 if it
+// is not known.
+func outputMedian(rows []Row) float64 {
+	var all []float64
+	for _, r := range rows {
+		if r.OutputMedian > 0 {
+			all = append(all, r.OutputMedian)
+		}
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	return median(all)
+}
+
+// Comparable reports whether the ratio is one of two sides that keep the contract.
+func (c *Case) Comparable() bool {
+	for _, s := range c.Sides {
+		if (s.Framework == c.Best || s.Framework == c.Sides[0].Framework) && s.Contract == results.Broken {
+			return false
+		}
+	}
+	return true
+}
+
 // doubts are in notes of results.csv that make a pass doubtful.
 var doubts = []string{"INVALID", "OTHER LENGTHS", "they repeat"}
 
 // warn looks for what keeps the passes over a case from being comparable. Each
 // thing is told once for a framework.
 func (rep *Report) warn(sides map[string][]Row) {
+	want := outputMedian(sides[rep.Base])
 	prompt, least, most := 0.0, 0, 0 // of the first pass that has them, of the base if there is one
 	for _, f := range append([]string{rep.Base}, rep.Peers...) {
 		said := map[string]bool{}
+		if have := outputMedian(sides[f]); want > 0 && have > 0 && results.LengthsDiffer(want, have) {
+			rep.Warnings = append(rep.Warnings, Warning{sides[f][0].Case,
+				fmt.Sprintf("the median answer has %g tokens, that of %s %g (contract broken)", have, rep.Base, want)})
+		}
 		for _, r := range sides[f] {
 			say := func(format string, args ...any) {
 				text := fmt.Sprintf(format, args...)
-				kind, _, _ := strings.Cut(format, " ")
+				kind, _, _ := strings.Cut(text, " ")
 				if !said[kind] {
 					said[kind] = true
 					rep.Warnings = append(rep.Warnings, Warning{r.Case, text})
@@ -204,6 +254,9 @@ func (rep *Report) warn(sides map[string][]Row) {
 				say("failed: %d of %d requests in round %d", r.Failed, r.Requests, r.Round)
 			}
 			for note := range strings.SplitSeq(r.Notes, "; ") {
+				if term, broken := strings.CutPrefix(note, results.ContractNote+", "); broken {
+					say("%s (round %d, contract broken)", term, r.Round)
+				}
 				if slices.ContainsFunc(doubts, func(d string) bool { return strings.Contains(note, d) }) {
 					say("noted: %s (round %d)", note, r.Round)
 				}

@@ -157,7 +157,7 @@ func TestIncomplete(t *testing.T) {
 	require.NoError(t, rep.Markdown(&text))
 	assert.Contains(t, text.String(), "| **50** | — | 0 |")
 	require.NoError(t, rep.CSV(&table, false))
-	assert.Contains(t, table.String(), "custom,100,1,vllm,,,,0\n")
+	assert.Contains(t, table.String(), "custom,100,1,vllm,,,,0,,\n")
 
 	_, err = Compare([]Row{rowOf("custom", 1, 100, nil)}, "custom", "out_tok_per_s")
 	assert.ErrorContains(t, err, "no case has out_tok_per_s of custom and of another framework")

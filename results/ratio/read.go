@@ -23,8 +23,10 @@ type Row struct {
 	Case   results.Case
 
 	Requests, Failed     int
-	PromptTokens         int // sum over completed requests; 0 not known
-	OutputMin, OutputMax int // of an answer; 0 not known
+	PromptTokens         int             // sum over completed requests; 0 not known
+	OutputMin, OutputMax int             // of an answer; 0 not known
+	OutputMedian         float64         // likewise
+	Contract             results.Verdict // "" in a table from before there was one
 	Notes                string
 
 	figures map[string]float64
@@ -103,6 +105,28 @@ func (p *parser) count(column string) int {
 	return n
 }
 
+// number returns a cell as a finite number; an empty one is 0.
+func (p *parser) number(column string) float64 {
+	text := p.text(column)
+	if text == "" {
+		return 0
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	if (err != nil || math.IsInf(v, 0) || math.IsNaN(v)) && p.err == nil {
+		p.err = fmt.Errorf("%s is %q", column, text)
+	}
+	return v
+}
+
+// verdict returns a cell that is empty or one of those of a contract.
+func (p *parser) verdict(column string) results.Verdict {
+	v := results.Verdict(p.text(column))
+	if !slices.Contains([]results.Verdict{"", results.Kept, results.Unknown, results.Broken}, v) && p.err == nil {
+		p.err = fmt.Errorf("%s is %q", column, v)
+	}
+	return v
+}
+
 func (p *parser) row() Row {
 	r := Row{
 		Round: p.count(RoundColumn), Repeat: p.count("repeat"),
@@ -112,17 +136,14 @@ func (p *parser) row() Row {
 		Requests: p.count("requests"), Failed: p.count("failed"), PromptTokens: p.count("prompt_tokens"),
 		OutputMin: p.count("output_tokens_min"), OutputMax: p.count("output_tokens_max"),
 		Notes: p.text("notes"), figures: map[string]float64{},
+		OutputMedian: p.number("output_tokens_p50"), Contract: p.verdict("contract"),
 	}
 	for _, m := range results.Metrics {
 		text := p.text(m.Column)
 		if text == "" {
 			continue
 		}
-		v, err := strconv.ParseFloat(text, 64)
-		if (err != nil || math.IsInf(v, 0) || math.IsNaN(v)) && p.err == nil {
-			p.err = fmt.Errorf("%s is %q", m.Column, text)
-		}
-		r.figures[m.Column] = v
+		r.figures[m.Column] = p.number(m.Column)
 	}
 	return r
 }

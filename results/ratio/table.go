@@ -7,6 +7,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"servebench/results"
 )
 
 // headings are the figures that have a shorter name for people, with the scale
@@ -40,6 +42,7 @@ func (rep *Report) Markdown(w io.Writer) error {
 	head := []string{"model", "task", "in flight", rep.Base}
 	head = append(append(head, rep.Peers...), rep.Base+" ÷ best peer [95% interval]", "rounds")
 	fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(head, " | "), strings.Repeat("---|", len(head)))
+	marked := map[results.Verdict]bool{}
 	for _, c := range rep.Cases {
 		cells := []string{c.Model, taskCell(c), strconv.Itoa(c.Parallel)}
 		for _, s := range c.Sides {
@@ -50,10 +53,24 @@ func (rep *Report) Markdown(w io.Writer) error {
 			if s.Framework == c.Best {
 				cell = "**" + cell + "**"
 			}
+			if len(s.Values) > 0 {
+				cell += mark(s.Contract)
+				marked[s.Contract] = true
+			}
 			cells = append(cells, cell)
 		}
-		cells = append(cells, c.Ratio.String(), strconv.Itoa(len(c.Pairs)))
+		ratio := c.Ratio.String()
+		if !c.Comparable() {
+			ratio += mark(results.Broken)
+		}
+		cells = append(cells, ratio, strconv.Itoa(len(c.Pairs)))
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
+	}
+	if marked[results.Broken] {
+		fmt.Fprintf(&b, "\n%s breaks the contract between frameworks: NOT COMPARABLE with the others of its line. The warnings say why.\n", mark(results.Broken))
+	}
+	if marked[results.Unknown] {
+		fmt.Fprintf(&b, "\n%s part of the contract between frameworks could not be checked; contract_terms in results.csv says which.\n", mark(results.Unknown))
 	}
 	for i, warning := range rep.Warnings {
 		if i == 0 {
@@ -63,6 +80,17 @@ func (rep *Report) Markdown(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// mark follows a figure of a side that does not keep the contract, or may not.
+func mark(v results.Verdict) string {
+	switch v {
+	case results.Broken:
+		return "†"
+	case results.Unknown:
+		return "?"
+	}
+	return ""
 }
 
 func taskCell(c Case) string {
@@ -93,10 +121,10 @@ func short(v float64) string {
 
 // csvHeader are the columns that CSV writes, in SI units.
 var csvHeader = []string{"metric", "better", "model", "task", "mode", "parallel", "framework", "median", "rounds",
-	"best_peer", "ratio_to_best", "ratio_lo", "ratio_hi", "pairs"}
+	"best_peer", "ratio_to_best", "ratio_lo", "ratio_hi", "pairs", "contract", "comparable"}
 
 // CSV writes a line for each framework of each case, with the ratio in that of
-// the base; header says whether the names of the columns come first.
+// the base and whether it is of two sides that keep the contract; header says whether the names of the columns come first.
 func (rep *Report) CSV(w io.Writer, header bool) error {
 	cw := csv.NewWriter(w)
 	if header {
@@ -110,9 +138,10 @@ func (rep *Report) CSV(w io.Writer, header bool) error {
 				continue
 			}
 			line := []string{rep.Metric.Column, rep.Metric.Better, c.Model, c.Task, c.Mode, strconv.Itoa(c.Parallel),
-				s.Framework, number(s.Median), strconv.Itoa(len(s.Values)), "", "", "", "", ""}
+				s.Framework, number(s.Median), strconv.Itoa(len(s.Values)), "", "", "", "", "", string(s.Contract), ""}
 			if s.Framework == rep.Base {
 				line[9], line[10], line[13] = c.Best, number(c.Ratio.Center), strconv.Itoa(len(c.Pairs))
+				line[15] = c.comparableCell()
 				if !math.IsInf(c.Ratio.Hi, 0) {
 					line[11], line[12] = number(c.Ratio.Lo), number(c.Ratio.Hi)
 				}
@@ -124,6 +153,19 @@ func (rep *Report) CSV(w io.Writer, header bool) error {
 	}
 	cw.Flush()
 	return cw.Error()
+}
+
+// comparableCell is true, false, or empty where it is not known of both sides.
+func (c *Case) comparableCell() string {
+	if !c.Comparable() {
+		return "false"
+	}
+	for _, s := range c.Sides {
+		if (s.Framework == c.Best || s.Framework == c.Sides[0].Framework) && s.Contract != results.Kept {
+			return ""
+		}
+	}
+	return "true"
 }
 
 // number prints a value so that it reads back exactly, "" if there is none.

@@ -14,7 +14,9 @@
 //  3. plan lists the runs: round by round, model by model, every framework, in
 //     the order given in odd rounds and from the last to the first in even ones.
 //  4. execute runs the suite for each: one server, alone on the machine, for all
-//     cases of a model. What is finished is kept: started again with the same
+//     cases of a model. Each framework but the first is compared with the first
+//     one's run before it is measured (go doc servebench/benchtests/contract).
+//     What is finished is kept: started again with the same
 //     -out, compare goes on where it was.
 //  5. report (report.go) puts all runs together: bench.txt, results.csv, benchstat.txt,
 //     ratios.md, ratios.csv and the environments. The method is in go doc

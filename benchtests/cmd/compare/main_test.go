@@ -45,7 +45,7 @@ func suite(broken string) error {
 	fs := flag.NewFlagSet("suite", flag.ExitOnError)
 	dir, framework, model := fs.String("results", "", ""), fs.String("framework", "", ""), fs.String("model", "", "")
 	round := fs.Int("seed", 0, "")
-	for _, name := range []string{"test.bench", "task", "mode", "concurrency", "test.run", "test.timeout", "test.benchtime", "max-num-seqs", "dtype", "serve-bin", "ignore"} {
+	for _, name := range []string{"test.bench", "task", "mode", "concurrency", "test.run", "test.timeout", "test.benchtime", "max-num-seqs", "dtype", "serve-bin", "ignore", "reference"} {
 		fs.String(name, "", "")
 	}
 	fs.Bool("enable-prefix-caching", false, "")

@@ -61,7 +61,8 @@ func (c *comparison) merge(turns []finished) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&bench, "%s: %d\n%s\n", ratio.RoundColumn, t.round, text)
+		// What the turn before it ended with is not this one's configuration.
+		fmt.Fprintf(&bench, "weights:\ncontract:\n%s: %d\n%s\n", ratio.RoundColumn, t.round, text)
 		csv, err := read(t.folder, results.FileCSV)
 		if err != nil {
 			return err

@@ -114,7 +114,31 @@ func (c *comparison) suiteArgs(t turn) []string {
 	if t.framework.Name == "custom" {
 		args = append(args, "-serve-bin", c.program(serveProgram))
 	}
+	if dir := c.reference(t); dir != "" {
+		args = append(args, "-reference", dir)
+	}
 	return append(args, c.more...)
+}
+
+// reference returns the run that a turn's framework is compared with: the first
+// framework's with the model, of the same round or, where its turn in that is yet
+// to come, the last one before it. "" is none: the turn is that framework's own,
+// or it has no run.
+func (c *comparison) reference(t turn) string {
+	if t.framework == c.frameworks[0] {
+		return ""
+	}
+	for round := t.round; round > 0; round-- {
+		base := turn{round: round, model: t.model, framework: c.frameworks[0]}
+		run, ok := c.done(base)
+		if !ok {
+			continue
+		}
+		if checked, err := run.Checked(); err == nil && len(checked) > 0 {
+			return filepath.Join(c.folder(base), results.Latest)
+		}
+	}
+	return ""
 }
 
 // mostInFlight is the same for all frameworks, whatever of the cases each has.

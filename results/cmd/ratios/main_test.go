@@ -28,7 +28,7 @@ func TestRun(t *testing.T) {
 
 	out.Reset()
 	require.NoError(t, run(&out, []string{file}, "custom", []string{"out_tok_per_s"}, true))
-	assert.Contains(t, out.String(), "out_tok_per_s,higher,gpt2,fixed-in21-out64,stream,4,custom,300,2,vllm,2,2,2,2\n")
+	assert.Contains(t, out.String(), "out_tok_per_s,higher,gpt2,fixed-in21-out64,stream,4,custom,300,2,vllm,2,2,2,2,,\n")
 
 	assert.ErrorContains(t, run(&out, []string{file}, "tgi", []string{"out_tok_per_s"}, true), "of tgi and of another")
 	assert.ErrorContains(t, run(&out, []string{file}, "custom", []string{"speed"}, true), `no figure "speed"`)
