@@ -68,7 +68,7 @@ func TestBenchFileReads(t *testing.T) {
 	}
 	require.NoError(t, r.Err())
 	assert.Equal(t, 12, results)
-	for _, unit := range []string{"sec/op", "p99-p2ft-sec", "p50-tpot-sec", "out-tok/s", "host-mem-B", "server-cpu-sec/tok"} {
+	for _, unit := range []string{"sec/op", "p99-p2ft-sec", "p50-tpot-sec", "out-tok/s", "host-mem-B", "server-cpu-sec/ktok"} {
 		assert.True(t, seen[unit], "%s is not there", unit)
 	}
 	for _, m := range Metrics {
@@ -196,7 +196,7 @@ func BenchmarkServe(b *testing.B) {
 func TestWriteUnits(t *testing.T) {
 	var b strings.Builder
 	require.NoError(t, WriteUnits(&b, KindThroughput))
-	assert.Equal(t, "Unit gen-tok/s better=higher\nUnit out-tok/s better=higher\nUnit total-tok/s better=higher\nUnit req/s better=higher\nUnit failed-req better=lower\n", b.String())
+	assert.Equal(t, "Unit gen-tok/s better=higher\nUnit out-tok/s better=higher\nUnit total-tok/s better=higher\nUnit req/s better=higher\nUnit good-req/s better=higher\nUnit failed-req better=lower\n", b.String())
 }
 
 func TestRunKinds(t *testing.T) {

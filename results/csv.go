@@ -1,6 +1,7 @@
 package results
 
 import (
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -55,6 +56,8 @@ func Columns() []Column {
 		}})
 	}
 	return append(cols,
+		Column{"gpu_throttle", "what held the GPUs' clocks down, reason:share of looks separated by spaces; - for nothing", (*Summary).throttleCell},
+		Column{"slo", "what good_req_per_s counts by", func(s *Summary) string { return s.SLO.String() }},
 		Column{"contract", "kept, unknown or broken: whether the row may stand beside those of other frameworks; empty if nobody looked", func(s *Summary) string { return string(s.Contract.Verdict()) }},
 		Column{"contract_terms", "what was looked at, term:verdict separated by spaces", func(s *Summary) string { return s.Contract.String() }},
 		Column{"contract_reference", "framework that the row was compared with", func(s *Summary) string { return s.Contract.Reference }},
@@ -106,6 +109,14 @@ func (s *Summary) errorCell() string {
 		parts = append(parts, fmt.Sprintf("%s:%d", class, s.Errors[class]))
 	}
 	return strings.Join(parts, " ")
+}
+
+// throttleCell tells nothing held down from not known.
+func (s *Summary) throttleCell() string {
+	if s.Usage.GPU == nil || s.Usage.GPU.Throttle == nil {
+		return ""
+	}
+	return cmp.Or(*s.Usage.GPU.Throttle, "-")
 }
 
 func (s *Summary) meanCell() string {

@@ -45,6 +45,17 @@
 // had is absent: an empty cell, no value in bench.txt. An exact 0 is a cell
 // but not a value, since benchstat gives zeros a table of their own.
 //
+// CPU time is told for 1,000 output tokens, since that of one is a small number.
+// The unit is server-cpu-ns/ktok: benchstat rescales the word ns alone and shows
+// server-cpu-sec/ktok, which is CPU seconds per 1,000 tokens.
+//
+// GPU figures are absent, not 0, where there is no GPU, the program was built
+// without -tags gpu, the server runs elsewhere or the driver does not tell; a
+// note says which. J/tok is the energy of all of the server's GPUs between
+// the moments before the first request was sent and after the last was
+// answered, idle power included, divided by the output tokens. GPUUsage says how
+// several GPUs make one figure.
+//
 // Percentiles are Hyndman and Fan's definition 8 (sample.go says why).
 //
 // Output tokens are the server's usage; where it gave none, the recount of
@@ -70,8 +81,15 @@
 //	wall_s                                       first send to last token
 //	latency_* p2ft_* tpot_* itl_*                seconds
 //	gen_tok_per_s out_tok_per_s total_tok_per_s req_per_s
+//	good_req_per_s                               requests that kept slo, where one is given
 //	host_mem_b host_mem_pss_b                    peak of the server's process tree
-//	server_cpu_s suite_cpu_s …_per_tok           CPU time
+//	container_mem_b                              peak of its container's working set
+//	server_cpu_s suite_cpu_s …_per_ktok          CPU time; and for 1,000 output tokens
+//	gpu_mem_b gpu_device_mem_b                   peak of the server's processes, and of its GPUs
+//	gpu_util gpu_*_clock_hz gpu_power_w          means over the case
+//	gpu_energy_j …_per_tok                       energy of its GPUs; and for one output token
+//	gpu_temp_c gpu_throttle                      highest; what held the clocks down
+//	slo                                          what good_req_per_s counts by
 //	dispatch_*                                   the suite's own lag
 //	scheduled_*                                  latency and P2FT from the scheduled time
 //	contract contract_terms contract_reference   whether the row may stand beside those of other frameworks

@@ -21,7 +21,8 @@ type Environment struct {
 	Started  time.Time       `json:"started"`
 	Resumed  []time.Time     `json:"resumed,omitempty"`
 	Machine  machine.Machine `json:"machine"`
-	Go       string          `json:"go"` // runtime.Version
+	GPU      *GPUs           `json:"gpu,omitempty"` // that servers are given; nil: none was looked at
+	Go       string          `json:"go"`            // runtime.Version
 	MaxProcs int             `json:"gomaxprocs"`
 	Git      Git             `json:"git"`
 	Suite    Suite           `json:"suite"`
@@ -140,6 +141,7 @@ func (e *Environment) differences(other *Environment) []string {
 	d.add("Go", e.Go, other.Go)
 	d.add("GOMAXPROCS", e.MaxProcs, other.MaxProcs)
 	e.Machine.Differences(&other.Machine, d.add)
+	d = append(d, e.GPU.differences(other.GPU)...)
 	d.addMaps("flag -", e.Suite.Flags, other.Suite.Flags, decides)
 	d.addMaps("variable ", e.Suite.Env, other.Suite.Env, func(string) bool { return true })
 	for _, s := range other.Servers {

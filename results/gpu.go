@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// GPUUsage is what a case took of the GPUs that its server was given. nil, or
-// an empty list of Throttle beside absent Looks, says that a figure could not
-// be had; 0 is a figure. Where there are several GPUs a figure that one of
+// GPUUsage is what a case took of the GPUs that its server was given. nil says
+// that a figure could not be had; 0 is a figure. Where there are several GPUs a figure that one of
 // them does not give is absent, since part of a sum is no sum.
 type GPUUsage struct {
 	ServerMemory *int64   `json:"server_mem_b,omitempty"`      // peak over time of the sum over GPUs: the server's processes
@@ -21,6 +20,25 @@ type GPUUsage struct {
 	Throttle     *string  `json:"throttle,omitempty"`          // what held clocks down: reason:share of looks, separated by spaces
 	Looks        int      `json:"looks,omitempty"`             // how often the GPUs were read
 	Integrated   bool     `json:"energy_integrated,omitempty"` // Energy is the integral of power readings, not a counter's difference
+}
+
+// figures returns those that could be had, by column.
+func (u *GPUUsage) figures() map[string]float64 {
+	f := make(map[string]float64)
+	for column, v := range map[string]*float64{
+		"gpu_util": u.Utilization, "gpu_sm_clock_hz": u.SMClock, "gpu_mem_clock_hz": u.MemoryClock,
+		"gpu_power_w": u.Power, "gpu_energy_j": u.Energy, "gpu_temp_c": u.Temperature,
+	} {
+		if v != nil {
+			f[column] = *v
+		}
+	}
+	for column, v := range map[string]*int64{"gpu_mem_b": u.ServerMemory, "gpu_device_mem_b": u.DeviceMemory} {
+		if v != nil {
+			f[column] = float64(*v)
+		}
+	}
+	return f
 }
 
 // GPUs is the part of an Environment that is about GPUs.

@@ -1,6 +1,7 @@
 package results
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -37,6 +38,7 @@ type Options struct {
 	Began time.Time `json:"began,omitzero"`  // wall clock, for people; no figure uses it
 	Dummy bool      `json:"dummy,omitempty"` // the server's weights are seeded noise
 	Usage Usage     `json:"usage"`
+	SLO   SLO       `json:"slo,omitzero"`    // that goodput counts by
 	Notes []string  `json:"notes,omitempty"` // what could not be done, say a cache that was not reset
 	// Contract says whether the pass may stand beside those of other frameworks.
 	Contract Contract `json:"contract,omitzero"`
@@ -107,6 +109,7 @@ func Summarize(reqs []Request, o Options) Summary {
 	s.latencies(done)
 	s.gaps(done)
 	s.throughput(done)
+	s.goodput(done)
 	return s
 }
 
@@ -170,21 +173,34 @@ func (s *Summary) dispatch(reqs []Request) {
 	}
 }
 
-// resources copies what telemetry had. CPU time for a token is told only
-// where no request failed: the work on failed ones cannot be taken out of it.
+// resources copies what telemetry had. What a token took is told only where no
+// request failed: the work on failed ones cannot be taken out of it.
 func (s *Summary) resources() {
+	u := &s.Usage
 	put := func(column string, v float64) {
 		if v > 0 {
 			s.figures[column] = v
 		}
 	}
-	put("host_mem_b", float64(s.Usage.PeakRSS))
-	put("host_mem_pss_b", float64(s.Usage.PeakPSS))
-	put("server_cpu_s", s.Usage.ServerCPU.Seconds())
-	put("suite_cpu_s", s.Usage.SuiteCPU.Seconds())
-	if s.OutputTokens > 0 && s.Failed == 0 {
-		put("server_cpu_s_per_tok", s.Usage.ServerCPU.Seconds()/float64(s.OutputTokens))
-		put("suite_cpu_s_per_tok", s.Usage.SuiteCPU.Seconds()/float64(s.OutputTokens))
+	serverCPU := cmp.Or(u.ServerCPU, u.ContainerCPU).Seconds()
+	put("host_mem_b", float64(cmp.Or(u.PeakRSS, u.ContainerMemory)))
+	put("host_mem_pss_b", float64(u.PeakPSS))
+	put("container_mem_b", float64(u.ContainerMemory))
+	put("server_cpu_s", serverCPU)
+	put("suite_cpu_s", u.SuiteCPU.Seconds())
+	perToken := s.OutputTokens > 0 && s.Failed == 0
+	if perToken {
+		put("server_cpu_s_per_ktok", 1e3*serverCPU/float64(s.OutputTokens))
+		put("suite_cpu_s_per_ktok", 1e3*u.SuiteCPU.Seconds()/float64(s.OutputTokens))
+	}
+	if u.GPU == nil {
+		return
+	}
+	for column, v := range u.GPU.figures() {
+		s.figures[column] = v
+	}
+	if u.GPU.Energy != nil && perToken {
+		s.figures["gpu_energy_j_per_tok"] = *u.GPU.Energy / float64(s.OutputTokens)
 	}
 }
 

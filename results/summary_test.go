@@ -75,8 +75,8 @@ func TestSummarizeStream(t *testing.T) {
 	figure(t, &s, "scheduled_p2ft_p99_s", 0.151)
 	figure(t, &s, "dispatch_max_s", 0.001)
 	figure(t, &s, "host_mem_b", 1<<30)
-	figure(t, &s, "server_cpu_s_per_tok", 0.4)
-	figure(t, &s, "suite_cpu_s_per_tok", 0.01)
+	figure(t, &s, "server_cpu_s_per_ktok", 400)
+	figure(t, &s, "suite_cpu_s_per_ktok", 10)
 	absent(t, &s, "host_mem_pss_b")
 }
 
@@ -144,7 +144,7 @@ func TestSummarizeFailures(t *testing.T) {
 	figure(t, &s, "latency_p99_s", 0.200)
 	figure(t, &s, "out_tok_per_s", 10)
 	figure(t, &s, "server_cpu_s", 1)
-	absent(t, &s, "server_cpu_s_per_tok")
+	absent(t, &s, "server_cpu_s_per_ktok")
 	assert.Contains(t, s.Values(), Value{FailedUnit, 4})
 
 	s = Summarize([]Request{broken, late}, Options{})
@@ -285,11 +285,20 @@ func TestMetricsTable(t *testing.T) {
 	}
 	// Every figure that Summarize sets has a column, and each column is set by it.
 	s := Summarize([]Request{stream(0, 100*ms, 110*ms), stream(0, 90*ms, 110*ms)},
-		Options{Usage: Usage{PeakRSS: 1, PeakPSS: 1, ServerCPU: 1, SuiteCPU: 1}})
+		Options{Usage: Usage{PeakRSS: 1, PeakPSS: 1, ContainerMemory: 1, ServerCPU: 1, SuiteCPU: 1, GPU: someGPUUsage()}, SLO: SLO{Latency: 1}})
 	for c := range s.figures {
 		assert.True(t, columns[c], "%s has no column", c)
 	}
 	assert.Len(t, s.figures, len(Metrics))
+}
+
+// someGPUUsage has every figure, a number of its own each.
+func someGPUUsage() *GPUUsage {
+	f := func(v float64) *float64 { return &v }
+	n := func(v int64) *int64 { return &v }
+	text := "sw-power-cap:0.25"
+	return &GPUUsage{ServerMemory: n(7e9), DeviceMemory: n(8e9), Utilization: f(0.5), SMClock: f(1.5e9), MemoryClock: f(2.5e9),
+		Power: f(300), Energy: f(44), Temperature: f(61), Throttle: &text, Looks: 3}
 }
 
 func TestCaseString(t *testing.T) {

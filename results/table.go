@@ -12,16 +12,22 @@ import (
 )
 
 // tableColumns are the figures of the table for people, with their headings.
+// One that is optional is there only if a case has it.
 var tableColumns = []struct {
 	column, heading string
 	scale           float64
+	digits          int // behind the point
+	optional        bool
 }{
-	{"out_tok_per_s", "out tok/s", 1},
-	{"gen_tok_per_s", "gen tok/s", 1},
-	{"p2ft_p50_s", "P2FT p50 ms", 1e3},
-	{"tpot_p50_s", "TPOT p50 ms", 1e3},
-	{"latency_p50_s", "latency p50 ms", 1e3},
-	{"latency_p99_s", "p99 ms", 1e3},
+	{"out_tok_per_s", "out tok/s", 1, 1, false},
+	{"gen_tok_per_s", "gen tok/s", 1, 1, false},
+	{"p2ft_p50_s", "P2FT p50 ms", 1e3, 1, false},
+	{"tpot_p50_s", "TPOT p50 ms", 1e3, 1, false},
+	{"latency_p50_s", "latency p50 ms", 1e3, 1, false},
+	{"latency_p99_s", "p99 ms", 1e3, 1, false},
+	{"good_req_per_s", "good req/s", 1, 2, true},
+	{"gpu_mem_b", "GPU GB", 1e-9, 2, true},
+	{"gpu_energy_j_per_tok", "J/tok", 1, 3, true},
 }
 
 // row is a case with all its passes.
@@ -60,8 +66,9 @@ func WriteTable(w io.Writer, prefix string, passes iter.Seq[*Summary]) error {
 	var text strings.Builder
 	tw := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	head := []string{"framework", "model", "task", "mode", "parallel", "requests", "failed"}
-	for _, c := range tableColumns {
-		head = append(head, c.heading)
+	shown := shownColumns(rows)
+	for _, i := range shown {
+		head = append(head, tableColumns[i].heading)
 	}
 	judged := slices.ContainsFunc(rows, func(r *row) bool { return r.contract != "" })
 	if judged {
@@ -69,7 +76,7 @@ func WriteTable(w io.Writer, prefix string, passes iter.Seq[*Summary]) error {
 	}
 	fmt.Fprintf(tw, "%s\t\n", strings.Join(head, "\t"))
 	for _, r := range rows {
-		cells := r.cells()
+		cells := r.cells(shown)
 		if judged {
 			cells = append(cells, r.contractCell())
 		}
@@ -85,6 +92,18 @@ func WriteTable(w io.Writer, prefix string, passes iter.Seq[*Summary]) error {
 		}
 	}
 	return nil
+}
+
+// shownColumns returns which of tableColumns the table has.
+func shownColumns(rows []*row) []int {
+	var shown []int
+	for i, c := range tableColumns {
+		has := slices.ContainsFunc(rows, func(r *row) bool { _, ok := r.figures[i].quantile(0.5); return ok })
+		if has || !c.optional {
+			shown = append(shown, i)
+		}
+	}
+	return shown
 }
 
 // footnotes are what stands under a table, each once.
@@ -133,17 +152,18 @@ func (r *row) contractCell() string {
 	return cmp.Or(v, "-") + strings.Join(r.marks, "")
 }
 
-func (r *row) cells() []string {
+// cells returns the row with some of tableColumns.
+func (r *row) cells(shown []int) []string {
 	model := r.c.Model
 	if r.dummy {
 		model += " (random weights)"
 	}
 	cells := []string{r.c.Framework, model, r.c.Task, r.c.Mode,
 		strconv.Itoa(r.c.Parallel), strconv.Itoa(r.requests), strconv.Itoa(r.failed)}
-	for i := range r.figures {
+	for _, i := range shown {
 		cell := "-"
 		if v, ok := r.figures[i].quantile(0.5); ok {
-			cell = strconv.FormatFloat(v, 'f', 1, 64)
+			cell = strconv.FormatFloat(v, 'f', tableColumns[i].digits, 64)
 		}
 		cells = append(cells, cell)
 	}
