@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/csv"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"servebench/results"
@@ -61,7 +64,13 @@ func run(dir string, check bool, out, warn io.Writer) error {
 	if err != nil {
 		return err
 	}
-	n := compare(string(have), want.String(), out)
+	n, warnings, err := compare(have, want.Bytes(), out)
+	if err != nil {
+		return fmt.Errorf("%s: %w", results.FileCSV, err)
+	}
+	for _, w := range warnings {
+		fmt.Fprintln(warn, "recompute: warning:", w)
+	}
 	if n > 0 {
 		return fmt.Errorf("%d lines of %s are not what %s gives", n, results.FileCSV, results.FileRequests)
 	}
@@ -69,22 +78,63 @@ func run(dir string, check bool, out, warn io.Writer) error {
 	return nil
 }
 
-// compare prints the lines that differ and counts them.
-func compare(have, want string, out io.Writer) int {
-	n := 0
-	h, w := strings.Split(have, "\n"), strings.Split(want, "\n")
-	for i := range max(len(h), len(w)) {
-		var a, b string
-		if i < len(h) {
-			a = h[i]
-		}
-		if i < len(w) {
-			b = w[i]
-		}
-		if a != b {
-			n++
-			fmt.Fprintf(out, "line %d\n  in the file:  %s\n  recomputed:   %s\n", i+1, a, b)
+// compare prints the lines that differ and counts them. Cells are compared by
+// their columns' names; a column that only one of the two has is a warning: the
+// run was made by a version of the suite that had others.
+func compare(have, want []byte, out io.Writer) (n int, warnings []string, err error) {
+	h, err := csv.NewReader(bytes.NewReader(have)).ReadAll()
+	if err != nil {
+		return 0, nil, err
+	}
+	w, err := csv.NewReader(bytes.NewReader(want)).ReadAll()
+	if err != nil {
+		return 0, nil, err
+	}
+	if len(h) == 0 {
+		return 0, nil, errors.New("there is no header")
+	}
+	shared := make(map[int]int) // column of h: the same of w
+	var gone, added []string
+	for i, name := range h[0] {
+		if k := slices.Index(w[0], name); k >= 0 {
+			shared[i] = k
+		} else {
+			gone = append(gone, name)
 		}
 	}
-	return n
+	for _, name := range w[0] {
+		if !slices.Contains(h[0], name) {
+			added = append(added, name)
+		}
+	}
+	if len(gone) > 0 {
+		warnings = append(warnings, "columns of another version of the suite, not checked: "+strings.Join(gone, " "))
+	}
+	if len(added) > 0 {
+		warnings = append(warnings, "columns that the version of the suite that wrote the file did not have: "+strings.Join(added, " "))
+	}
+	if len(shared) == 0 {
+		return 0, nil, errors.New("none of its columns is known")
+	}
+	for line := 1; line < max(len(h), len(w)); line++ {
+		if line >= len(h) || line >= len(w) {
+			n++
+			fmt.Fprintf(out, "row %d is only in %s\n", line, map[bool]string{true: "the file", false: "the raw records"}[line < len(h)])
+			continue
+		}
+		n += compareRow(line, h, w, shared, out)
+	}
+	return n, warnings, nil
+}
+
+// compareRow returns 1 if a row's cells differ in any shared column.
+func compareRow(line int, have, want [][]string, shared map[int]int, out io.Writer) (differs int) {
+	for i, name := range have[0] {
+		k, ok := shared[i]
+		if ok && have[line][i] != want[line][k] {
+			differs = 1
+			fmt.Fprintf(out, "row %d, %s: the file has %q, recomputed it is %q\n", line, name, have[line][i], want[line][k])
+		}
+	}
+	return differs
 }

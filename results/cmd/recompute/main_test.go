@@ -71,9 +71,55 @@ func TestRecomputeFinds(t *testing.T) {
 			require.NoError(t, os.WriteFile(p, []byte(strings.Replace(string(data), change[0], change[1], 1)), 0o644))
 			var out, warn strings.Builder
 			require.ErrorContains(t, run(dir, true, &out, &warn), "1 lines of results.csv")
-			assert.Contains(t, out.String(), "line 2\n")
+			assert.Contains(t, out.String(), "row 1, ")
 		})
 	}
 	var out strings.Builder
 	require.ErrorIs(t, run(t.TempDir(), true, &out, &out), os.ErrNotExist)
+}
+
+// A run of a version of the suite that had other columns can be checked: those
+// that both have.
+func TestRecomputeOtherVersion(t *testing.T) {
+	dir := aRun(t)
+	p := filepath.Join(dir, results.FileCSV)
+	data, err := os.ReadFile(p)
+	require.NoError(t, err)
+	renamed := strings.Replace(string(data), "server_cpu_s_per_ktok", "server_cpu_s_per_tok_", 1) // of the same length: the journal tells the file's
+	require.NoError(t, os.WriteFile(p, []byte(renamed), 0o644))
+	var out, warn strings.Builder
+	require.NoError(t, run(dir, true, &out, &warn))
+	assert.Equal(t, "recompute: warning: columns of another version of the suite, not checked: server_cpu_s_per_tok_\n"+
+		"recompute: warning: columns that the version of the suite that wrote the file did not have: server_cpu_s_per_ktok\n", warn.String())
+	assert.Contains(t, out.String(), "2 rows, all as")
+}
+
+func TestCompare(t *testing.T) {
+	for name, test := range map[string]struct {
+		have, want string
+		n          int
+		err        string
+	}{
+		"the same":        {"a,b\n1,2\n", "a,b\n1,2\n", 0, ""},
+		"another order":   {"b,a\n2,1\n", "a,b\n1,2\n", 0, ""},
+		"a cell":          {"a,b\n1,3\n", "a,b\n1,2\n", 1, ""},
+		"two of one row":  {"a,b\n0,3\n", "a,b\n1,2\n", 1, ""},
+		"a row more":      {"a\n1\n2\n", "a\n1\n", 1, ""},
+		"two rows less":   {"a\n", "a\n1\n2\n", 2, ""},
+		"other columns":   {"c\n1\n", "a\n1\n", 0, "none of its columns is known"},
+		"empty":           {"", "a\n1\n", 0, "no header"},
+		"no table":        {"a,b\n1\n", "a,b\n1,2\n", 0, "wrong number of fields"},
+		"a broken quote":  {"a\n\"1\n", "a\n1\n", 0, "extraneous or missing"},
+		"a column is new": {"a\n1\n", "a,b\n1,2\n", 0, ""},
+	} {
+		var out strings.Builder
+		n, _, err := compare([]byte(test.have), []byte(test.want), &out)
+		if test.err != "" {
+			assert.ErrorContains(t, err, test.err, name)
+			continue
+		}
+		require.NoError(t, err, name)
+		assert.Equal(t, test.n, n, name)
+		assert.Equal(t, test.n > 0, out.Len() > 0, name)
+	}
 }
