@@ -232,6 +232,16 @@ func TestWatchWithGPUs(t *testing.T) {
 	assert.Equal(t, u, w.Stop())
 }
 
+// A container whose processes cannot be seen stands in for them, which a note says.
+func TestWatchContainerAlone(t *testing.T) {
+	u := Watch(t.Context(), Server{Container: &box{memory: []int64{5, 9}}}).Stop()
+	assert.Zero(t, u.PeakRSS)
+	assert.Equal(t, int64(9), u.ContainerMemory)
+	require.Len(t, u.Notes, 1)
+	assert.Contains(t, u.Notes[0], "are those of the server's container")
+	assert.Nil(t, u.GPU)
+}
+
 // A GPU whose calls are slow is looked at less often, which a note says.
 func TestWatchGPUsSlow(t *testing.T) {
 	w := watchGPUs(newGPUs(newCard(1)), nil, on(int64(0)), true)

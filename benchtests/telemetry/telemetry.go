@@ -96,6 +96,9 @@ func (w *Watcher) run(ctx context.Context, sources []source, before time.Duratio
 	for _, s := range sources {
 		s.fill(&w.usage)
 	}
+	if u := &w.usage; u.PeakRSS == 0 && u.ContainerMemory > 0 {
+		u.Notes = append(u.Notes, "host memory and CPU time are those of the server's container, whose processes cannot be seen here")
+	}
 }
 
 // Stop ends the sampling and returns what was used since Watch. Calling it
