@@ -96,6 +96,9 @@ type Capabilities struct {
 	// CachesAlways is true when what prompts begin with is kept whatever
 	// Config.PrefixCaching says, so that prompts must differ or Reset be called.
 	CachesAlways bool
+	// ListsOthers is true when /v1/models lists models besides, or in place of, the
+	// one that is served.
+	ListsOthers bool
 	// Remote is true when there is nothing to start: the target is only for
 	// servers that run already. Program returns an error that says so; Version,
 	// Args and Image are nil.

@@ -31,6 +31,7 @@ var transformers = Target{
 		Folders:     true,
 		Chat:        true,
 		Serial:      true,
+		ListsOthers: true, // the hub's cache
 		Dtypes:      []string{"bfloat16", "float16", "float32"},
 	},
 	Adapt: func(caps *Capabilities, c Config) {
