@@ -171,8 +171,11 @@ const (
 )
 
 // LogTail implements Server.
-func (p *Process) LogTail() string {
-	f, err := os.Open(p.cmd.Log)
+func (p *Process) LogTail() string { return logTail(p.cmd.Log) }
+
+// logTail returns the last lines of a log.
+func logTail(path string) string {
+	f, err := os.Open(path)
 	if err != nil {
 		return err.Error()
 	}
