@@ -182,7 +182,7 @@ func (g *group) startProcess(ctx context.Context, info *results.Server) (launch.
 	}
 	srv, err := launch.Start(ctx, launch.Command{
 		Path: program, Args: args, Env: env, Dir: dir, Log: g.logFile(),
-		URL: "http://127.0.0.1:" + strconv.Itoa(port), Ready: g.target.Ready, Workers: g.target.Workers,
+		URL: "http://127.0.0.1:" + strconv.Itoa(port), Ready: g.target.Ready,
 		StartTimeout: g.s.opt.startTimeout,
 	})
 	if err != nil {

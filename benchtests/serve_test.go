@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"servebench/benchtests/launch"
 	"servebench/datasets/tokenizertest"
 	"servebench/results"
 )
@@ -25,6 +26,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	launch.Main()
 	fakeServeMain()
 	tokenizertest.Main()
 	os.Exit(testMain(m, time.Now()))

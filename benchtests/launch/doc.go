@@ -4,29 +4,40 @@
 // # Pipeline
 //
 //  1. FreePort finds a port; the target's command line gets it.
-//  2. Start runs a Command as the leader of a process group of its own, its
-//     output in a log file, and polls its readiness route. A server that dies
-//     first, or is not ready in time, is an error with the last lines of its log.
+//  2. Start runs a Command as a tree of processes (process.go), its output in a log
+//     file, and polls its readiness route. A server that dies first, or is not
+//     ready in time, is an error with the last lines of its log.
 //  3. The caller measures against Server.URL, looks at Server.Exited, and reads
 //     memory and CPU time of the process tree of Server.PID.
-//  4. Stop asks the group to end (SIGTERM), and kills it when it does not in time.
+//  4. Stop asks the leader's group to end (SIGTERM), and kills the tree when it does
+//     not in time.
 //
-// Endpoint is a server that somebody else runs: nothing is started or stopped.
-// Both are a Server; a container will be a third.
+// StartContainer does the same with a container (container.go); Endpoint is a
+// server that somebody else runs: nothing is started or stopped. All three are
+// a Server.
+//
+// # What a process gets
+//
+// Command.CPUs binds all its processes, Command.Env adds variables and
+// Command.Drop takes some away; Environment of a Python folder has the variables
+// that make it the one in use, and LookPath finds a program in it.
 //
 // # What is left behind
 //
-// Nothing, on Linux: when the leader ends, by itself or by Stop, the rest of its
-// group is killed before the leader is reaped, so that the group's number cannot
-// have become another's. When the suite itself is killed (SIGKILL, a panic, the
-// timeout of go test), the kernel kills the leader (PR_SET_PDEATHSIG). That
-// signal goes to the leader alone. One that puts its workers into groups of their
-// own, as TGI's launcher does, leaves them behind when it is killed; with
-// Command.Workers the kernel sends it SIGTERM, at which it ends them. A process
-// outside the group whose leader crashed is out of reach.
+// Nothing, on Linux. Between the suite and the server stands a reaper: the suite's
+// own executable, started anew and turned into it by Main. It is the subreaper
+// of all that the server starts (PR_SET_CHILD_SUBREAPER), so a process whose
+// parent has ended becomes its child, in whatever group or session it is. When
+// the server's leader has ended, by itself, crashed, or stopped, the reaper kills
+// its own children, round by round, until wait4 says that there is none
+// (reaper.clear); Exited is closed after that. It does so too when the suite is gone,
+// however that ended: the pipe of its orders then has an end.
 //
-// The kernel ties PDEATHSIG to the thread that started the process, so that
-// thread is kept until the process is gone. Other systems have no such signal:
-// there only an orderly end of the suite, SIGINT and SIGTERM included, stops
-// the server.
+// The reaper itself could be killed. Then the kernel kills the leader
+// (PR_SET_PDEATHSIG), and the suite what is left of the reaper's session; a daemon
+// that made a session of its own escapes then, and only then.
+//
+// Other systems have no subreaper: there the rest of the leader's group is
+// killed when the leader ends, and only an orderly end of the suite, SIGINT and
+// SIGTERM included, stops the server.
 package launch

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -28,6 +29,7 @@ import (
 const role = "LAUNCH_TEST_ROLE"
 
 func TestMain(m *testing.M) {
+	Main()
 	switch os.Getenv(role) {
 	case "":
 		os.Exit(m.Run())
@@ -35,6 +37,8 @@ func TestMain(m *testing.M) {
 		server()
 	case "suite":
 		suite()
+	case "daemon":
+		daemonise()
 	}
 }
 
@@ -59,27 +63,8 @@ func server() {
 	if flags["-stubborn"] {
 		signal.Ignore(syscall.SIGTERM)
 	}
-	if flags["-child"] {
-		child := exec.Command("sleep", "1000")
-		if err := child.Start(); err != nil {
-			panic(err)
-		}
-		fmt.Println("child", child.Process.Pid)
-	}
-	if flags["-worker"] {
-		worker := exec.Command("sleep", "1000")
-		worker.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		if err := worker.Start(); err != nil {
-			panic(err)
-		}
-		fmt.Println("child", worker.Process.Pid)
-		told := make(chan os.Signal, 1)
-		signal.Notify(told, syscall.SIGTERM)
-		go func() {
-			<-told
-			worker.Process.Kill()
-			os.Exit(0)
-		}()
+	if flags["-tree"] {
+		offspring()
 	}
 	polls := 0
 	http.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) {
@@ -90,15 +75,42 @@ func server() {
 	panic(http.ListenAndServe("127.0.0.1:"+port, nil))
 }
 
-// suite starts a server, prints its process, and waits to be killed, or ends
-// otherwise, as its argument says.
-func suite() {
-	c := command(os.Args[2])
-	if os.Args[1] == "workers" {
-		c = command(os.Args[2], "-worker")
-		c.Workers = true
+// offspring starts a process in each way that a server's may get away: in its
+// group, in a group of its own, and as a daemon, whose parent has ended and whose
+// session is its own.
+func offspring() {
+	child := exec.Command("sleep", "1000")
+	worker := exec.Command("sleep", "1000")
+	worker.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	for _, c := range []*exec.Cmd{child, worker} {
+		if err := c.Start(); err != nil {
+			panic(err)
+		}
+		fmt.Println("child", c.Process.Pid)
 	}
-	p, err := Start(context.Background(), c)
+	daemon := exec.Command(os.Args[0])
+	daemon.Env = append(os.Environ(), role+"=daemon")
+	daemon.Stdout = os.Stdout
+	if err := daemon.Run(); err != nil {
+		panic(err)
+	}
+}
+
+// daemonise starts a process and ends.
+func daemonise() {
+	daemon := exec.Command("sleep", "1000")
+	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := daemon.Start(); err != nil {
+		panic(err)
+	}
+	fmt.Println("child", daemon.Process.Pid)
+	syscall.Exit(0)
+}
+
+// suite starts a server, prints its process and its reaper's, and waits to be
+// killed, or ends otherwise, as its argument says.
+func suite() {
+	p, err := Start(context.Background(), command(os.Args[2], "-tree"))
 	if err != nil {
 		panic(err)
 	}
@@ -146,15 +158,26 @@ func alive(pid int) bool {
 	return syscall.Kill(pid, 0) == nil
 }
 
-// childOf reads the process that the server said it started.
-func childOf(t *testing.T, p *Process) int {
+var childLine = regexp.MustCompile(`child (\d+)`)
+
+// offspringOf reads the processes that the server said it started.
+func offspringOf(t *testing.T, log string) []int {
 	t.Helper()
-	_, after, ok := strings.Cut(p.LogTail(), "child ")
-	require.True(t, ok, p.LogTail())
-	pid, err := strconv.Atoi(strings.Fields(after)[0])
-	require.NoError(t, err)
-	require.True(t, alive(pid))
-	return pid
+	var pids []int
+	for _, m := range childLine.FindAllStringSubmatch(log, -1) {
+		pid, err := strconv.Atoi(m[1])
+		require.NoError(t, err)
+		pids = append(pids, pid)
+	}
+	require.Len(t, pids, 3, log)
+	return pids
+}
+
+// allGone waits until none of the processes is there.
+func allGone(pids ...int) {
+	for _, pid := range pids {
+		gone(pid)
+	}
 }
 
 // TestDir: a server may run in a folder of its own, which need not be there.
@@ -170,9 +193,12 @@ func TestDir(t *testing.T) {
 }
 
 func TestStartStop(t *testing.T) {
-	p, err := Start(t.Context(), command(logFile(t), "-child"))
+	p, err := Start(t.Context(), command(logFile(t), "-tree"))
 	require.NoError(t, err)
-	child := childOf(t, p)
+	tree := offspringOf(t, p.LogTail())
+	for _, pid := range tree {
+		require.True(t, alive(pid))
+	}
 	resp, err := http.Get(p.URL() + "/health")
 	require.NoError(t, err)
 	resp.Body.Close()
@@ -182,31 +208,34 @@ func TestStartStop(t *testing.T) {
 	require.NoError(t, p.Stop())
 	require.NoError(t, p.Stop(), "again")
 	<-p.Exited()
-	gone(p.PID())
-	gone(child)
+	allGone(append(tree, p.PID())...)
 	assert.ErrorIs(t, p.Err(), ErrExited)
 }
 
 func TestStopKills(t *testing.T) {
-	c := command(logFile(t), "-stubborn", "-child")
+	c := command(logFile(t), "-stubborn", "-tree")
 	c.StopTimeout = 50 * time.Millisecond
 	p, err := Start(t.Context(), c)
 	require.NoError(t, err)
-	child := childOf(t, p)
+	tree := offspringOf(t, p.LogTail())
 	assert.ErrorContains(t, p.Stop(), "was killed")
-	gone(p.PID())
-	gone(child)
+	allGone(append(tree, p.PID())...)
 }
 
+// TestServerKilled kills the leader, which then ends nothing itself.
 func TestServerKilled(t *testing.T) {
-	p, err := Start(t.Context(), command(logFile(t), "-child"))
+	p, err := Start(t.Context(), command(logFile(t), "-tree"))
 	require.NoError(t, err)
-	child := childOf(t, p)
+	tree := offspringOf(t, p.LogTail())
 	require.NoError(t, syscall.Kill(p.PID(), syscall.SIGKILL))
 	<-p.Exited()
 	assert.ErrorContains(t, p.Err(), "signal: killed")
 	assert.ErrorIs(t, p.Stop(), ErrExited)
-	gone(child)
+	if runtime.GOOS == "linux" {
+		for _, pid := range tree {
+			assert.False(t, alive(pid), "nothing is left when the server has exited")
+		}
+	}
 }
 
 func TestStartFails(t *testing.T) {
@@ -239,9 +268,9 @@ func TestStartFails(t *testing.T) {
 // gives it no chance to stop the server.
 func TestSuiteDies(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("only Linux ends a process with its parent")
+		t.Skip("only Linux ends a server with its suite")
 	}
-	for _, how := range []string{"kill", "panic", "exit", "workers"} {
+	for _, how := range []string{"kill", "panic", "exit"} {
 		t.Run(how, func(t *testing.T) {
 			exe, err := os.Executable()
 			require.NoError(t, err)
@@ -254,19 +283,13 @@ func TestSuiteDies(t *testing.T) {
 			require.NoError(t, err)
 			pid, err := strconv.Atoi(strings.Fields(line)[1])
 			require.NoError(t, err)
-			if how == "kill" || how == "workers" {
+			tree := offspringOf(t, line)
+			if how == "kill" {
 				require.True(t, alive(pid))
 				cmd.Process.Kill()
 			}
 			cmd.Wait()
-			gone(pid)
-			if _, worker, ok := strings.Cut(line, "child "); ok {
-				pid, err := strconv.Atoi(strings.Fields(worker)[0])
-				require.NoError(t, err)
-				gone(pid)
-			} else {
-				require.NotEqual(t, "workers", how, line)
-			}
+			allGone(append(tree, pid)...)
 		})
 	}
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,27 +23,39 @@ type Command struct {
 	Path  string   // program
 	Args  []string // without the program's name
 	Env   []string // added to this process's, "KEY=value"
+	Drop  []string // names of this process's variables that it does not get
 	Dir   string   // folder it runs in, which is made; "" is this process's
+	CPUs  []int    // that all its processes are bound to; empty: those of this process. Linux only
 	Log   string   // file for its standard output and error; its folder is made
 	URL   string   // base URL that it will serve
 	Ready string   // route that answers 2xx once it can serve
-	// Workers says that the program starts processes outside its group, and
-	// ends them when it gets SIGTERM and no other way.
-	Workers bool
 
 	StartTimeout time.Duration // from start to ready; 0 is DefaultStartTimeout
 	StopTimeout  time.Duration // from SIGTERM to SIGKILL; 0 is DefaultStopTimeout
 }
 
+// environ returns the variables of the server, each once.
+func (c *Command) environ() []string {
+	drop := slices.Clone(c.Drop)
+	for _, v := range c.Env {
+		drop = append(drop, name(v))
+	}
+	own := slices.DeleteFunc(os.Environ(), func(v string) bool { return slices.Contains(drop, name(v)) })
+	return append(own, c.Env...)
+}
+
+// name returns the name of a variable.
+func name(variable string) string {
+	name, _, _ := strings.Cut(variable, "=")
+	return name
+}
+
 // Process is a server that this process started.
 type Process struct {
-	cmd    Command
-	exec   *exec.Cmd
-	group  *group
-	exited chan struct{} // closed when the leader is reaped and its group killed
-	state  error         // how it ended; read it after exited
-	stop   sync.Once
-	err    error // of Stop
+	cmd  Command
+	tree *tree
+	stop sync.Once
+	err  error // of Stop
 }
 
 // Start runs the command and waits until it is ready. On an error nothing is
@@ -61,7 +71,7 @@ func Start(ctx context.Context, c Command) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
 	}
-	if err := waitReady(ctx, c.URL+c.Ready, c.StartTimeout, p.exited); err != nil {
+	if err := waitReady(ctx, c.URL+c.Ready, c.StartTimeout, p.tree.ended); err != nil {
 		if errors.Is(err, ErrExited) {
 			err = p.Err()
 		}
@@ -71,7 +81,7 @@ func Start(ctx context.Context, c Command) (*Process, error) {
 	return p, nil
 }
 
-// spawn starts the process and the goroutine that keeps its thread and reaps it.
+// spawn starts the server's processes.
 func spawn(c Command) (*Process, error) {
 	if err := os.MkdirAll(filepath.Dir(c.Log), 0o755); err != nil {
 		return nil, err
@@ -85,51 +95,28 @@ func spawn(c Command) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close() // the process has its own
-	p := &Process{cmd: c, exited: make(chan struct{})}
-	p.exec = exec.Command(c.Path, c.Args...)
-	p.exec.Dir = c.Dir
-	p.exec.Env = append(os.Environ(), c.Env...)
-	p.exec.Stdout, p.exec.Stderr = log, log // files: Wait waits for no pipe
-	prepare(p.exec, c.Workers)
-
-	started := make(chan error)
-	go func() {
-		// The thread that starts the process must outlive it: see doc.go.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.exec.Start()
-		if err == nil {
-			p.group = newGroup(p.exec)
-		}
-		started <- err
-		if err != nil {
-			return
-		}
-		p.group.reap()
-		p.state = errors.New(p.exec.ProcessState.String())
-		close(p.exited)
-	}()
-	if err := <-started; err != nil {
+	defer log.Close() // the processes have their own
+	t, err := startTree(c, c.environ(), log)
+	if err != nil {
 		return nil, err
 	}
-	return p, nil
+	return &Process{cmd: c, tree: t}, nil
 }
 
 // URL implements Server.
 func (p *Process) URL() string { return p.cmd.URL }
 
 // PID implements Server.
-func (p *Process) PID() int { return p.exec.Process.Pid }
+func (p *Process) PID() int { return p.tree.pid }
 
 // Exited implements Server.
-func (p *Process) Exited() <-chan struct{} { return p.exited }
+func (p *Process) Exited() <-chan struct{} { return p.tree.ended }
 
 // Err returns how the process ended; nil while it runs.
 func (p *Process) Err() error {
 	select {
-	case <-p.exited:
-		return fmt.Errorf("%w: %w", ErrExited, p.state)
+	case <-p.tree.ended:
+		return fmt.Errorf("%w: %w", ErrExited, p.tree.state)
 	default:
 		return nil
 	}
@@ -146,49 +133,23 @@ func (p *Process) end() error {
 	if err := p.Err(); err != nil {
 		return err
 	}
-	p.group.terminate()
+	p.tree.terminate()
 	grace := time.NewTimer(p.cmd.StopTimeout)
 	defer grace.Stop()
 	select {
-	case <-p.exited:
+	case <-p.tree.ended:
 		return nil
 	case <-grace.C:
 	}
-	p.group.kill()
-	grace.Reset(p.cmd.StopTimeout)
+	p.tree.kill()
+	grace.Reset(DefaultStopTimeout)
 	select {
-	case <-p.exited:
+	case <-p.tree.ended:
 		return fmt.Errorf("%s did not end within %v of SIGTERM and was killed", p.cmd.Path, p.cmd.StopTimeout)
 	case <-grace.C:
-		return fmt.Errorf("%s (process %d) did not even end within %v of SIGKILL", p.cmd.Path, p.PID(), p.cmd.StopTimeout)
+		return fmt.Errorf("%s (process %d) did not even end within %v of SIGKILL", p.cmd.Path, p.PID(), DefaultStopTimeout)
 	}
 }
-
-// Lines and bytes of a log that an error shows.
-const (
-	tailLines = 20
-	tailBytes = 8 << 10
-)
 
 // LogTail implements Server.
 func (p *Process) LogTail() string { return logTail(p.cmd.Log) }
-
-// logTail returns the last lines of a log.
-func logTail(path string) string {
-	f, err := os.Open(path)
-	if err != nil {
-		return err.Error()
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() > tailBytes {
-		f.Seek(-tailBytes, io.SeekEnd)
-	}
-	data := make([]byte, tailBytes)
-	n, _ := io.ReadFull(f, data)
-	text := strings.TrimSpace(strings.ToValidUTF8(string(data[:n]), "�"))
-	if text == "" {
-		return "(it is empty)"
-	}
-	lines := strings.Split(text, "\n")
-	return strings.Join(lines[max(0, len(lines)-tailLines):], "\n")
-}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -113,4 +115,30 @@ func waitReady(ctx context.Context, url string, timeout time.Duration, exited <-
 		case <-tick.C:
 		}
 	}
+}
+
+// Lines and bytes of a log that an error shows.
+const (
+	tailLines = 20
+	tailBytes = 8 << 10
+)
+
+// logTail returns the last lines of a log.
+func logTail(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() > tailBytes {
+		f.Seek(-tailBytes, io.SeekEnd)
+	}
+	data := make([]byte, tailBytes)
+	n, _ := io.ReadFull(f, data)
+	text := strings.TrimSpace(strings.ToValidUTF8(string(data[:n]), "�"))
+	if text == "" {
+		return "(it is empty)"
+	}
+	lines := strings.Split(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-tailLines):], "\n")
 }

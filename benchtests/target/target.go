@@ -80,9 +80,6 @@ type Capabilities struct {
 	NoKeepAlive bool
 	// PrefixCache is true when Config.PrefixCaching does something.
 	PrefixCache bool
-	// Workers is true when the program starts processes outside its group, which
-	// it ends when it gets SIGTERM.
-	Workers bool
 	// Litters is true when the program writes files into the folder that it is
 	// started in; it is started in the run's own then.
 	Litters bool

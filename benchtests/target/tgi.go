@@ -33,7 +33,6 @@ var tgi = Target{
 		Chat:        true,
 		PrefixCache: true,
 		MultiGPU:    true,
-		Workers:     true, // the shard and the router
 		Litters:     true, // the router saves the tokenizer in ./out
 		Dtypes:      []string{"bfloat16", "float16"},
 	},
