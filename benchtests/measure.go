@@ -67,7 +67,7 @@ func (s *suite) measure(ctx context.Context, g *group, c results.Case, repeat in
 	}
 
 	began := time.Now()
-	watch := telemetry.Watch(ctx, telemetry.Server{PID: p.srv.PID()})
+	watch := telemetry.Watch(ctx, telemetry.Server{PID: p.srv.PID(), GPUs: s.gpus})
 	reqs, died, err := p.send(ctx, p.set.prompts, more)
 	usage := watch.Stop()
 	if err != nil {

@@ -42,6 +42,7 @@ type flagValues struct {
 	framework, model, task, mode, parallel, concurrency string
 	host, servedName, csv, results, prompts, reference  string
 	serveBin, serveArgs, dtype, loadFormat              string
+	device, gpus                                        string
 	repeat, numPrompts, maxModelLen, maxNumSeqs         int
 	fixed                                               datasets.Fixed
 	seed                                                uint64
@@ -52,7 +53,9 @@ type flagValues struct {
 // register adds the suite's flags to those of go test.
 func register(fs *flag.FlagSet) *flagValues {
 	v := &flagValues{}
-	fs.StringVar(&v.framework, "framework", "custom", "frameworks to measure, separated by commas")
+	fs.StringVar(&v.framework, "framework", "", fmt.Sprintf("frameworks to measure, separated by commas (default: on CPUs and at -host %s, on GPUs %s)", defaultFrameworks[deviceCPU], defaultFrameworks[deviceCUDA]))
+	fs.StringVar(&v.device, "device", defaultDevice, "what servers compute on: cpu, or, in a program built with -tags gpu, cuda")
+	fs.StringVar(&v.gpus, "gpus", "", "GPUs that servers are given: indices in the order of the PCI bus, 0:1 for an instance of a partitioned one, or UUIDs, with commas (default: all)")
 	fs.StringVar(&v.model, "model", "", "models to measure; name=PATH takes a local folder or .gguf file (default: gpt2 if it can be had, else what can)")
 	fs.StringVar(&v.task, "task", "", "tasks (default: all that have a dataset); fixed has prompts and answers of set lengths, "+
 		"as -input-len, -output-len and -prefix-len say, or by name: fixed-in21-out64, fixed-prefix400-in21-out64")
@@ -121,7 +124,8 @@ func (v *flagValues) check(fs *flag.FlagSet) (*options, error) {
 			errs = append(errs, fmt.Errorf("-%s: %w", flag, err))
 		}
 	}
-	o.frameworks, err = list(v.framework, nil, target.ByName)
+	note("device", v.checkDevice())
+	o.frameworks, err = list(v.frameworkList(), nil, target.ByName)
 	note("framework", err)
 	o.models, err = list(v.model, nil, o.parseModel)
 	note("model", err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"servebench/benchtests/target"
+	"servebench/benchtests/telemetry"
 	"servebench/datasets"
 	"servebench/datasets/hub"
 	"servebench/results"
@@ -34,7 +35,8 @@ type suite struct {
 	ceilings map[ceilingKey]ceiling
 	passes   int // over each case
 	clock    clock
-	ref      *reference // -reference; nil: the run's first framework
+	ref      *reference      // -reference; nil: the run's first framework
+	gpus     *telemetry.GPUs // that servers are given; nil: none
 
 	mu       sync.Mutex
 	groups   []*group
@@ -64,6 +66,9 @@ func open(ctx context.Context, o *options, c config) (*suite, error) {
 		ceilings: map[ceilingKey]ceiling{}, begun: map[results.Case]bool{}, replayed: map[results.Case]int{},
 	}
 	var err error
+	if s.gpus, err = o.openGPUs(); err != nil {
+		return nil, err
+	}
 	if s.ref, err = openReference(o.reference); err != nil {
 		return nil, err
 	}
@@ -87,6 +92,9 @@ func open(ctx context.Context, o *options, c config) (*suite, error) {
 		}
 	}
 	ro := results.RunOptions{CSV: o.csv, Kinds: o.kinds(), Environment: results.NewEnvironment(ctx, o.root)}
+	if s.gpus != nil {
+		ro.Environment.GPU = s.gpus.About()
+	}
 	var how string
 	if o.resume {
 		s.run, how, err = results.Resume(o.results, ro)
@@ -171,6 +179,9 @@ func (s *suite) close(ctx context.Context, code int) int {
 	}
 	s.fault(results.WriteTable(s.log, "# ", s.run.Finished()))
 	s.fault(s.run.Close())
+	if s.gpus != nil {
+		s.fault(s.gpus.Close())
+	}
 	if s.wrong && code == 0 {
 		code = 1
 	}

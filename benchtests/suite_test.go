@@ -64,7 +64,7 @@ func (s *bench) start(more ...string) {
 	self, err := os.Executable()
 	require.NoError(s.t, err)
 	args := []string{"-test.run=^$", "-test.bench=.", "-test.benchtime=6x", "-results", s.results, "-model", "gpt2=" + s.model,
-		"-start-timeout", "1m", "-concurrency", "1"}
+		"-start-timeout", "1m", "-concurrency", "1", "-device", deviceCPU}
 	if !slices.Contains(append(s.args, more...), "-host") {
 		args = append(args, "-serve-bin", s.serve)
 	}
