@@ -47,6 +47,12 @@ type Server struct {
 	Env       []string `json:"env,omitempty"`           // variables set for it alone; likewise
 	Binary    string   `json:"binary_sha256,omitempty"` // of the executable, where it is a file of ours
 	URL       string   `json:"url,omitempty"`           // of a server that the suite did not start
+	Launch    string   `json:"launch,omitempty"`        // how it was started: container, process, or endpoint where it was not
+	Reason    string   `json:"launch_reason,omitempty"` // why in that way
+	Image     string   `json:"image,omitempty"`         // that the container is of, with its tag
+	Digest    string   `json:"image_digest,omitempty"`  // of the image: what was really run, whatever the tag says by now
+	CPUs      string   `json:"cpus,omitempty"`          // that it was bound to, as 0-3,8; "" is all
+	GPUs      string   `json:"gpus,omitempty"`          // that it was given, of those in Environment.GPU; "" is none
 	Path      string   `json:"model_path,omitempty"`
 	Revision  string   `json:"model_revision,omitempty"`
 	Dtype     string   `json:"dtype,omitempty"`
@@ -169,6 +175,11 @@ func (s *Server) differences(other *Server) []string {
 	d.add("variables", strings.Join(s.Env, " "), strings.Join(redactArgs(other.Env), " "))
 	d.add("executable", s.Binary, other.Binary)
 	d.add("URL", s.URL, redactText(other.URL))
+	d.add("launcher", s.Launch, other.Launch)
+	d.add("image", s.Image, other.Image)
+	d.add("image's digest", s.Digest, other.Digest)
+	d.add("CPUs", s.CPUs, other.CPUs)
+	d.add("GPUs", s.GPUs, other.GPUs)
 	d.add("model", s.Path, other.Path)
 	d.add("revision", s.Revision, other.Revision)
 	d.add("dtype", s.Dtype, other.Dtype)
