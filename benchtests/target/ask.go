@@ -74,9 +74,12 @@ func send(ctx context.Context, client *http.Client, method, baseURL, route strin
 		return nil, err
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("%s %s: %w", method, u, err)
+	case len(text) > maxAnswer:
+		return nil, fmt.Errorf("%s %s: an answer of more than %d bytes", method, u, maxAnswer)
 	}
 	if resp.StatusCode/100 != 2 {
 		return nil, &statusError{method, u, resp.StatusCode, text}

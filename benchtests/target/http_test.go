@@ -89,7 +89,7 @@ func TestVersionAt(t *testing.T) {
 	refused(`{"version":"a\nb"}`, "is no version")
 	refused(`<html>`, "invalid character")
 	refused(`503 {"error":"loading"}`, "status 503")
-	refused(strings.Repeat(" ", maxAnswer+1), "unexpected end")
+	refused("{"+strings.Repeat(" ", maxAnswer), "more than 16777216 bytes")
 	f.Close()
 	_, err := vllm.VersionAt(t.Context(), nil, f.URL)
 	assert.ErrorContains(t, err, "ask vllm for its version")

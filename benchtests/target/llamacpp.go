@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"os"
-	"runtime"
 	"strconv"
 )
 
@@ -18,6 +17,7 @@ const LlamaServerEnv = "SERVEBENCH_LLAMA_SERVER"
 var llamacpp = Target{
 	Name:     "llamacpp",
 	Variable: LlamaServerEnv,
+	Binary:   "llama-server",
 	Ready:    "/health", // 503 while the model loads
 	Capabilities: Capabilities{
 		IgnoreEOS:    "banned, by ignore_eos: another token is taken in its place",
@@ -77,7 +77,7 @@ func llamaArgs(c Config) []string {
 	}
 	switch n := c.tensorParallel(); {
 	case n == 0: // a build for GPUs would take one for large matrices
-		args = append(args, "--device", "none", "-t", strconv.Itoa(runtime.NumCPU()))
+		args = append(args, "--device", "none", "-t", strconv.Itoa(c.threads()))
 	case n == 1:
 		args = append(args, "-ngl", "999", "-sm", "none")
 	default:

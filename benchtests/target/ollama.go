@@ -37,6 +37,7 @@ const OllamaEnv = "SERVEBENCH_OLLAMA"
 var ollama = Target{
 	Name:     "ollama",
 	Variable: OllamaEnv,
+	Binary:   "ollama",
 	Ready:    "/api/version",
 	Capabilities: Capabilities{
 		Seed:         true,

@@ -10,11 +10,12 @@ import (
 	"strings"
 )
 
-// find returns a Program that looks for what an environment variable names, or
-// else for a name on the PATH. what is the program in words, for the error.
+// find returns a Program that takes what is given, or else looks for what an
+// environment variable names, or else for a name on the PATH. what is the
+// program in words, for the error.
 func find(env, name, what string) func(context.Context, string) (string, error) {
-	return func(context.Context, string) (string, error) {
-		path, err := exec.LookPath(cmp.Or(os.Getenv(env), name))
+	return func(_ context.Context, given string) (string, error) {
+		path, err := exec.LookPath(cmp.Or(given, os.Getenv(env), name))
 		if err != nil {
 			return "", fmt.Errorf("%s (%s on the PATH, or named by $%s): %w", what, name, env, err)
 		}

@@ -97,34 +97,41 @@ func TestQuirks(t *testing.T) {
 	for peer, quirks := range map[string][]quirk{"vllm": vllmQuirks, "tgi": tgiQuirks, "transformers": transformersQuirks, "llamacpp": llamaQuirks} {
 		t.Run(peer, func(t *testing.T) {
 			recorded := exchanges(t, peer)
-			used := map[string]bool{}
 			of := func(name string) *exchange {
 				require.Contains(t, recorded, name, "no recording %s of %s", name, peer)
-				used[name] = true
 				return recorded[name]
 			}
+			shown := map[string]bool{}
 			for _, q := range quirks {
-				t.Run(q.name, func(t *testing.T) {
-					var all []*exchange
-					for _, pattern := range strings.Fields(q.recordings) {
-						n := len(all)
-						for name := range recorded {
-							if ok, err := path.Match(pattern, name); err != nil {
-								t.Fatal(err)
-							} else if ok {
-								all = append(all, of(name))
-							}
-						}
-						require.Greater(t, len(all), n, "no recording %s of %s", pattern, peer)
-					}
-					q.check(t, of, all)
-				})
+				all := matching(t, recorded, q.recordings)
+				for _, x := range all {
+					shown[x.name] = true
+				}
+				t.Run(q.name, func(t *testing.T) { q.check(t, of, all) })
 			}
 			for name := range recorded {
-				assert.True(t, used[name], "%s/%s.http is there and shows nothing here: say which quirk it is about", peer, name)
+				assert.True(t, shown[name], "%s/%s.http is there and shows nothing here: say which quirk it is about", peer, name)
 			}
 		})
 	}
+}
+
+// matching returns the recordings of a list of patterns, each of which has some.
+func matching(t *testing.T, recorded map[string]*exchange, patterns string) []*exchange {
+	t.Helper()
+	var all []*exchange
+	for _, pattern := range strings.Fields(patterns) {
+		n := len(all)
+		for name, x := range recorded {
+			ok, err := path.Match(pattern, name)
+			require.NoError(t, err)
+			if ok {
+				all = append(all, x)
+			}
+		}
+		require.Greater(t, len(all), n, "no recording %s", pattern)
+	}
+	return all
 }
 
 // status holds that every answer has one of the statuses, and that the client

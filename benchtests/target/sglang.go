@@ -15,6 +15,7 @@ const SGLangEnv = "SERVEBENCH_SGLANG"
 var sglang = Target{
 	Name:     "sglang",
 	Variable: SGLangEnv,
+	Binary:   "sglang",
 	Ready:    "/health",
 	Capabilities: Capabilities{
 		IgnoreEOS: byField,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -21,6 +22,8 @@ type Config struct {
 	Host   string // interface to listen on; "" is the loopback one
 	Port   int
 	GPU    bool // computes on GPUs, else on the CPU
+	// CPUs are those that the server is bound to, in order; empty: all of the machine.
+	CPUs []int
 	// TensorParallel is how many GPUs the model is split over; 0 is one.
 	TensorParallel int
 	// GPUMemory is the share of a GPU's memory that the server may take, above 0
@@ -59,6 +62,9 @@ func (c *Config) tensorParallel() int {
 
 // host returns the interface to listen on.
 func (c *Config) host() string { return cmp.Or(c.Host, "127.0.0.1") }
+
+// threads returns how many CPUs there are to compute on.
+func (c *Config) threads() int { return cmp.Or(len(c.CPUs), runtime.NumCPU()) }
 
 // Capabilities are the ways in which frameworks differ, as far as a measurement
 // depends on them.
@@ -108,6 +114,9 @@ type Target struct {
 	Ready string // route that answers 2xx once requests can be served
 	// Variable names the environment variable with the path of what is run.
 	Variable string
+	// Binary is the name of what is run, on the PATH or in a Python environment;
+	// "" for what is built.
+	Binary string
 	Capabilities
 	// Image is how it runs in a container; nil: as a process only.
 	Image *Image

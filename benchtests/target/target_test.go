@@ -43,6 +43,10 @@ func TestEnv(t *testing.T) {
 		return vars
 	}
 	assert.Contains(t, env(vllm, "/bin/vllm", conf()), fmt.Sprintf("VLLM_CPU_OMP_THREADS_BIND=0-%d", runtime.NumCPU()-1))
+	bound := conf()
+	bound.CPUs = []int{0, 1, 5}
+	assert.Contains(t, env(vllm, "/bin/vllm", bound), "VLLM_CPU_OMP_THREADS_BIND=0,1,5")
+	assert.Contains(t, strings.Join(llamacpp.Args(bound), " "), "-t 3")
 	t.Setenv("VLLM_CPU_KVCACHE_SPACE", "40")
 	assert.NotContains(t, strings.Join(env(vllm, "/bin/vllm", conf()), " "), "KVCACHE", "the user's own stands")
 

@@ -24,6 +24,7 @@ const tgiMaxTokens = 1024
 var tgi = Target{
 	Name:     "tgi",
 	Variable: TGIEnv,
+	Binary:   "text-generation-launcher",
 	Ready:    "/health",
 	Capabilities: Capabilities{
 		IgnoreEOS:   "ignored, by a copy of the model's folder whose generation_config.json has none",

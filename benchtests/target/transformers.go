@@ -24,6 +24,7 @@ const continuousBatching = "--continuous-batching"
 var transformers = Target{
 	Name:     "transformers",
 	Variable: TransformersEnv,
+	Binary:   "transformers",
 	Ready:    "/health",
 	Capabilities: Capabilities{
 		IgnoreEOS:   "ignored, by a generation_config without one",

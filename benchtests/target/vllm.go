@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"strings"
 )
 
 // VLLMEnv names the environment variable with the path of vLLM's program.
@@ -19,6 +20,7 @@ const byField = "ignored, by ignore_eos"
 var vllm = Target{
 	Name:     "vllm",
 	Variable: VLLMEnv,
+	Binary:   "vllm",
 	Ready:    "/health",
 	Capabilities: Capabilities{
 		IgnoreEOS:    byField,
@@ -48,7 +50,7 @@ var vllm = Target{
 	Env: func(_ context.Context, _ string, c Config) ([]string, error) {
 		// The CPU build is told where it may run, or it takes every core of the
 		// machine but one for its own.
-		return unlessSet(append(vllmEnv(c), fmt.Sprintf("VLLM_CPU_OMP_THREADS_BIND=0-%d", runtime.NumCPU()-1))...), nil
+		return unlessSet(append(vllmEnv(c), "VLLM_CPU_OMP_THREADS_BIND="+cores(c))...), nil
 	},
 	Payload: openAI,
 	About:   About{Route: "/version", Field: "version"},
@@ -81,6 +83,14 @@ func vllmEnv(c Config) []string {
 		vars = append(vars, "VLLM_CPU_KVCACHE_SPACE=2")
 	}
 	return vars
+}
+
+// cores lists the CPUs that threads are bound to.
+func cores(c Config) string {
+	if len(c.CPUs) == 0 {
+		return fmt.Sprintf("0-%d", runtime.NumCPU()-1)
+	}
+	return strings.Trim(strings.Join(strings.Fields(fmt.Sprint(c.CPUs)), ","), "[]")
 }
 
 // share writes a share as flags take it.
