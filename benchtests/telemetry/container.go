@@ -36,6 +36,9 @@ func watchContainer(ctx context.Context, c Container) *container {
 	return w
 }
 
+// String implements source.
+func (w *container) String() string { return "the server's container" }
+
 // run implements source.
 func (w *container) run(ctx context.Context) {
 	tick := time.NewTicker(containerPeriod)

@@ -112,6 +112,9 @@ func watchGPUs(g *GPUs, procs *processes, before *int64, host bool) *gpuWatch {
 	return w
 }
 
+// String implements source.
+func (w *gpuWatch) String() string { return "the GPUs" }
+
 // run implements source. The thread is its own, so that its CPU time is that of
 // the looks.
 func (w *gpuWatch) run(ctx context.Context) {

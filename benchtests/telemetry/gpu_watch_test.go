@@ -242,6 +242,24 @@ func TestWatchContainerAlone(t *testing.T) {
 	assert.Nil(t, u.GPU)
 }
 
+// stuck is a source that never ends.
+type stuck struct{ gpuWatch }
+
+func (*stuck) run(context.Context) { select {} }
+func (*stuck) fill(*results.Usage) { panic("it is still at work") }
+
+// What hangs is given up, and takes nothing else along.
+func TestWatchGivesUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &Watcher{cancel: cancel, done: make(chan struct{})}
+	cancel()
+	w.run(ctx, []source{watchContainer(t.Context(), &box{memory: []int64{5, 9}}), &stuck{}, watchProcesses(10, newMachine())}, 0, 100*time.Millisecond)
+	u := w.Stop()
+	assert.Equal(t, int64(157), u.PeakRSS)
+	assert.Equal(t, int64(9), u.ContainerMemory)
+	assert.Equal(t, []string{"the GPUs could not be read for 100ms: nothing is told"}, u.Notes)
+}
+
 // A GPU whose calls are slow is looked at less often, which a note says.
 func TestWatchGPUsSlow(t *testing.T) {
 	w := watchGPUs(newGPUs(newCard(1)), nil, on(int64(0)), true)

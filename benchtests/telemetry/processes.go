@@ -35,6 +35,9 @@ func watchProcesses(pid int, r reader) *processes {
 	return p
 }
 
+// String implements source.
+func (p *processes) String() string { return "the server's processes" }
+
 // run implements source. It ends early when there is nothing left to sample.
 func (p *processes) run(ctx context.Context) {
 	tick := time.NewTicker(period)

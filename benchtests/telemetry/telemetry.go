@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"servebench/results"
@@ -18,6 +17,9 @@ const (
 	slowPeriod = time.Second
 	// duty is how many times as long as such a reading took the next one is put off.
 	duty = 200
+	// patience is how long the last samples may take: far longer than any does,
+	// unless a driver or a daemon hangs.
+	patience = 15 * time.Second
 )
 
 // Server says where what a server takes can be read. A zero field is a source
@@ -42,6 +44,8 @@ type Container interface {
 
 // source is something that is sampled while a case runs.
 type source interface {
+	// String names it in notes.
+	String() string
 	// run samples until ctx ends, and once more then.
 	run(ctx context.Context)
 	// fill writes what was seen. It is called once run has returned.
@@ -76,25 +80,40 @@ func watch(ctx context.Context, s Server, r reader) *Watcher {
 		sources = append(sources, watchGPUs(s.GPUs, procs, s.GPUMemoryBefore, hostProcessNumbers()))
 	}
 	before := ownCPU()
-	go w.run(ctx, sources, before)
+	go w.run(ctx, sources, before, patience)
 	return w
 }
 
-// run lets the sources sample until ctx ends.
-func (w *Watcher) run(ctx context.Context, sources []source, before time.Duration) {
+// run lets the sources sample until ctx ends, and gives up those that take
+// longer than wait for the last sample.
+func (w *Watcher) run(ctx context.Context, sources []source, before, wait time.Duration) {
 	defer close(w.done)
 	sampling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	var wg sync.WaitGroup
-	for _, s := range sources {
-		wg.Go(func() { s.run(sampling) })
+	ended := make([]chan struct{}, len(sources))
+	for i, s := range sources {
+		ended[i] = make(chan struct{})
+		go func() {
+			defer close(ended[i])
+			s.run(sampling)
+		}()
 	}
 	<-ctx.Done()
 	w.usage.SuiteCPU = max(0, ownCPU()-before) // ahead of the last samples, which are not the case's doing
 	stop()
-	wg.Wait()
-	for _, s := range sources {
-		s.fill(&w.usage)
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait) // for all together
+	defer cancel()
+	for i, s := range sources {
+		select {
+		case <-ended[i]:
+		case <-late.Done():
+		}
+		select {
+		case <-ended[i]:
+			s.fill(&w.usage)
+		default:
+			w.usage.Notes = append(w.usage.Notes, fmt.Sprintf("%s could not be read for %v: nothing is told", s, wait))
+		}
 	}
 	if u := &w.usage; u.PeakRSS == 0 && u.ContainerMemory > 0 {
 		u.Notes = append(u.Notes, "host memory and CPU time are those of the server's container, whose processes cannot be seen here")
