@@ -42,7 +42,7 @@
 //  8. Add          x += y
 //  9. Gather       out[i,:] = x[Out[i],:] + delta[Out[i],:]
 //  10. End         waits until everything is done and reports the step's first error
-//  11. Read        copies rows to host memory
+//  11. Read        gives rows in host memory
 //
 // Activations are float32. A device opened as bfloat16 keeps matrices and the
 // KV cache in bfloat16, rounds a MatMul's input rows to bfloat16 (nearest,

@@ -161,8 +161,10 @@ type Device interface {
 	// entry of the step that a weight or cache has no place for. Operations
 	// after the first error do nothing.
 	End() error
-	// Read copies the first len(dst) elements of b to dst. Only outside a step.
-	Read(dst []float32, b Buffer) error
+	// Read returns the first n elements of b in host memory. They are the
+	// caller's to read and change until the next Begin, Read or Close. Only
+	// outside a step.
+	Read(b Buffer, n int) ([]float32, error)
 	// Close frees everything the device made.
 	Close() error
 }

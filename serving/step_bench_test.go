@@ -42,9 +42,9 @@ type stepTime struct {
 	start, end time.Time
 }
 
-func (m *timed) Forward(s *kernels.Step, logits []float32) error {
+func (m *timed) Forward(s *kernels.Step) ([]float32, error) {
 	start := time.Now()
-	err := m.Model.Forward(s, logits)
+	logits, err := m.Model.Forward(s)
 	end := time.Now()
 	m.mu.Lock()
 	m.steps = append(m.steps, stepTime{len(s.Tokens), len(s.Lens), start, end})
@@ -53,7 +53,7 @@ func (m *timed) Forward(s *kernels.Step, logits []float32) error {
 	case m.more <- struct{}{}:
 	default:
 	}
-	return err
+	return logits, err
 }
 
 // taken returns the steps since the last call, and makes room for the next ones.

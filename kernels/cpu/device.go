@@ -295,19 +295,18 @@ func (d *device) End() error {
 	return d.err
 }
 
-func (d *device) Read(dst []float32, b kernels.Buffer) error {
+func (d *device) Read(b kernels.Buffer, n int) ([]float32, error) {
 	switch {
 	case d.c == nil:
-		return errClosed
+		return nil, errClosed
 	case d.step != nil:
-		return errInStep
+		return nil, errInStep
 	}
 	from := d.buffer("Read", b)
-	if n := from.rows * from.cols; len(dst) > n {
-		return fmt.Errorf("cpu: Read of %d elements from a buffer of %d", len(dst), n)
+	if all := from.rows * from.cols; n > all {
+		return nil, fmt.Errorf("cpu: Read of %d elements from a buffer of %d", n, all)
 	}
-	copy(dst, unsafe.Slice((*float32)(from.data), len(dst)))
-	return nil
+	return unsafe.Slice((*float32)(from.data), n), nil
 }
 
 func (d *device) Close() error {

@@ -102,14 +102,16 @@ KERNEL void pack(void *to, const float *x, int k, int k_pad, int rows) {
         for (int r = 0; r < 16; r++)
             v[r] = r < rows ? words(x + (size_t)r * k, k, 2 * i0) : _mm512_setzero_si512();
         transpose16(v);
-        // Line i has a word of every row. What a store writes past them the next
-        // one overwrites, but for those at the end, where another tile begins.
+        // Line i has a word of every row. Stores that overlap, or lie across two
+        // lines of the cache, take several times as long as those that do not.
 #pragma GCC unroll 16
         for (int i = 0; i < 16; i++) {
             if (i >= n)
                 break;
-            if ((all - i0 - i) * rows >= 16)
-                _mm512_storeu_si512(pairs, v[i]);
+            if (rows == 8)
+                _mm256_storeu_si256((__m256i *)pairs, _mm512_castsi512_si256(v[i]));
+            else if (rows == 4)
+                _mm_storeu_si128((__m128i *)pairs, _mm512_castsi512_si128(v[i]));
             else
                 _mm512_mask_storeu_epi32(pairs, first(rows), v[i]);
             pairs += rows;

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -64,13 +65,13 @@ func (r rig) canvas(rows, cols int) kernels.Buffer {
 	return r.buffer(marks, cols)
 }
 
-// read returns all of a buffer.
+// read returns a copy of all of a buffer.
 func (r rig) read(b kernels.Buffer) []float32 {
 	r.t.Helper()
 	rows, cols := b.Dims()
-	out := make([]float32, rows*cols)
-	require.NoError(r.t, r.dev.Read(out, b))
-	return out
+	out, err := r.dev.Read(b, rows*cols)
+	require.NoError(r.t, err)
+	return slices.Clone(out)
 }
 
 // rowsStep is a step of n rows of one sequence, for operations without a cache.

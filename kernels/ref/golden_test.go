@@ -55,8 +55,8 @@ func TestGolden(t *testing.T) {
 			got := map[string]func() kernels.Buffer{
 				"norm": g.norm, "matmul": g.matMul, "activate": g.activate, "attention": g.attention,
 			}[c.Op]()
-			out := make([]float32, len(c.Out))
-			require.NoError(t, g.dev.Read(out, got))
+			out, err := g.dev.Read(got, len(c.Out))
+			require.NoError(t, err)
 			for j, want := range c.Out {
 				diff := math.Abs(float64(out[j]) - float64(want))
 				allowed := goldenAbs + goldenRel*math.Abs(float64(want))

@@ -147,19 +147,18 @@ func (d *device) End() error {
 	return d.err
 }
 
-func (d *device) Read(dst []float32, b kernels.Buffer) error {
+func (d *device) Read(b kernels.Buffer, n int) ([]float32, error) {
 	switch {
 	case d.closed:
-		return errClosed
+		return nil, errClosed
 	case d.step != nil:
-		return errInStep
+		return nil, errInStep
 	}
 	src := b.(*buffer).data
-	if len(dst) > len(src) {
-		return fmt.Errorf("ref: Read of %d elements from a buffer of %d", len(dst), len(src))
+	if n > len(src) {
+		return nil, fmt.Errorf("ref: Read of %d elements from a buffer of %d", n, len(src))
 	}
-	copy(dst, src)
-	return nil
+	return src[:n:n], nil
 }
 
 func (d *device) Close() error {

@@ -75,7 +75,6 @@ type Engine struct {
 	pool     *kvcache.Pool
 	sched    *sched.Scheduler
 	step     kernels.Step // reused
-	logits   []float32    // [MaxSeqs, V]
 	rows     []row        // of the step, in the order of step.Out
 	tell     []*row       // of these, those whose readers have something to read
 	samplers *samplers
@@ -129,13 +128,12 @@ func newEngine(m Model, cfg Config) (*Engine, error) {
 	e := &Engine{
 		model: m, cfg: cfg, vocab: m.VocabSize(),
 		pool: pool, sched: s,
-		step:   newStep(cfg.MaxTokens, cfg.MaxSeqs, pool.BlocksFor(s.MaxLen()), m.Window()),
-		logits: make([]float32, cfg.MaxSeqs*m.VocabSize()),
-		rows:   make([]row, 0, cfg.MaxSeqs),
-		tell:   make([]*row, 0, cfg.MaxSeqs),
-		live:   map[*Stream]struct{}{},
-		wake:   make(chan struct{}, 1),
-		done:   make(chan struct{}),
+		step: newStep(cfg.MaxTokens, cfg.MaxSeqs, pool.BlocksFor(s.MaxLen()), m.Window()),
+		rows: make([]row, 0, cfg.MaxSeqs),
+		tell: make([]*row, 0, cfg.MaxSeqs),
+		live: map[*Stream]struct{}{},
+		wake: make(chan struct{}, 1),
+		done: make(chan struct{}),
 	}
 	e.samplers = newSamplers(min(cfg.SampleThreads, cfg.MaxSeqs), cfg.Log)
 	e.show()

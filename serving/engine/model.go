@@ -20,9 +20,9 @@ type Model interface {
 	Window() int
 	// KVShape describes the paged cache; the engine hands out its Blocks of BlockSize tokens.
 	KVShape() kernels.KVShape
-	// Forward computes one step. Logits of row step.Out[i] are written to
-	// logits[i·V : (i+1)·V]; len(logits) is R·V. Both arguments are the
-	// caller's and are not kept. An error or a panic ends the sequences of the
-	// step; the next call may be a step with other sequences.
-	Forward(step *kernels.Step, logits []float32) error
+	// Forward computes one step, which is the caller's and is not kept. It
+	// returns logits [R, V], row i those of row step.Out[i], which are the
+	// caller's until the next Forward. An error or a panic ends the sequences
+	// of the step; the next call may be a step with other sequences.
+	Forward(step *kernels.Step) (logits []float32, err error)
 }

@@ -90,8 +90,8 @@ func (e *Engine) compute(b *sched.Batch) error {
 	e.fill(b)
 	e.begin(b)
 	e.tally.Steps++
-	logits := e.logits[:len(e.rows)*e.vocab]
-	if err := e.forward(logits); err != nil {
+	logits, err := e.forward()
+	if err != nil {
 		return e.fault(b, err)
 	}
 	e.faults = 0
@@ -158,14 +158,17 @@ func (e *Engine) settle(r *row) bool {
 }
 
 // forward calls the model; a panic is an error.
-func (e *Engine) forward(logits []float32) (err error) {
+func (e *Engine) forward() (logits []float32, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			e.cfg.Log.Error("engine: panic in the model", "panic", r, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", r)
 		}
 	}()
-	return e.model.Forward(&e.step, logits)
+	if logits, err = e.model.Forward(&e.step); err == nil && len(logits) != len(e.rows)*e.vocab {
+		err = fmt.Errorf("%d logits for %d rows of %d", len(logits), len(e.rows), e.vocab)
+	}
+	return logits, err
 }
 
 // fault ends the requests of a batch that failed. Their cache content is

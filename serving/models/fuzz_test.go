@@ -61,7 +61,9 @@ func FuzzConfig(f *testing.F) {
 			step.Tokens, step.Positions = append(step.Tokens, 0), append(step.Positions, p)
 			step.Slots, step.Out = append(step.Slots, (1-p/4)*4+p%4), append(step.Out, p)
 		}
-		require.NoError(t, m.Forward(step, make([]float32, positions*s.Vocab)))
+		logits, err := m.Forward(step)
+		require.NoError(t, err)
+		require.Len(t, logits, positions*s.Vocab)
 		require.GreaterOrEqual(t, m.Window(), 0)
 	})
 }

@@ -129,22 +129,20 @@ func (m *Model) Window() int { return m.spec.Attn.Window }
 // KVShape describes the cache.
 func (m *Model) KVShape() kernels.KVShape { return m.kv.Shape() }
 
-// Forward runs one step and writes the logits of row s.Out[i] to
-// logits[i·V : (i+1)·V]; logits holds at least R·V. The cache then holds the
-// step's keys and values. After an error, what the cache holds for the step's
-// sequences is undefined.
-func (m *Model) Forward(s *kernels.Step, logits []float32) error {
+// Forward runs one step and returns logits [R, V], row i those of row s.Out[i].
+// They are the caller's to change until the next Forward. The cache then holds
+// the step's keys and values. After an error, what the cache holds for the
+// step's sequences is undefined.
+func (m *Model) Forward(s *kernels.Step) ([]float32, error) {
 	T, R, V := len(s.Tokens), len(s.Out), m.spec.Vocab
 	switch {
 	case T > m.limits.MaxTokens:
-		return fmt.Errorf("step of %d tokens; the model was opened for %d", T, m.limits.MaxTokens)
+		return nil, fmt.Errorf("step of %d tokens; the model was opened for %d", T, m.limits.MaxTokens)
 	case R > m.limits.MaxSeqs:
-		return fmt.Errorf("step that wants %d rows of logits; the model was opened for %d", R, m.limits.MaxSeqs)
-	case len(logits) < R*V:
-		return fmt.Errorf("room for %d logits; the step makes %d", len(logits), R*V)
+		return nil, fmt.Errorf("step that wants %d rows of logits; the model was opened for %d", R, m.limits.MaxSeqs)
 	}
 	if err := m.dev.Begin(s); err != nil {
-		return err
+		return nil, err
 	}
 	m.net.forward(m, s)
 	if R > 0 {
@@ -153,10 +151,7 @@ func (m *Model) Forward(s *kernels.Step, logits []float32) error {
 		m.head.out.forward(m, m.logits, m.lastN, R)
 	}
 	if err := m.dev.End(); err != nil {
-		return err
+		return nil, err
 	}
-	if R == 0 {
-		return nil
-	}
-	return m.dev.Read(logits[:R*V], m.logits)
+	return m.dev.Read(m.logits, R*V)
 }
