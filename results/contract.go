@@ -1,6 +1,7 @@
 package results
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -253,7 +254,22 @@ func (r *Run) SetChecked(c Checked) error {
 	} else {
 		r.checked[i] = c
 	}
-	return writeJSON(r.path(FileContract), contractFile{format, r.checked})
+	// A line each: token ids in thousands of lines are nothing to read.
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "{\"format\":%d,\"checked\":[\n", format)
+	for i := range r.checked {
+		if i > 0 {
+			b.WriteString(",")
+		}
+		if err := encodeLine(&b, &r.checked[i]); err != nil {
+			return fmt.Errorf("%s: %w", FileContract, err)
+		}
+	}
+	b.WriteString("]}\n")
+	if err := writeFile(r.path(FileContract), b.Bytes()); err != nil {
+		return fmt.Errorf("run folder: %w", err)
+	}
+	return nil
 }
 
 // Checked returns what was checked in this run, by this process or one before it.
