@@ -3,6 +3,7 @@ package telemetry
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,7 +19,6 @@ type unit struct {
 	instance int    // of a partitioned one, else noInstance
 	uuid     string // "" if the driver does not tell
 	parent   string // of an instance: the UUID of its GPU
-	device   any    // the driver's handle
 }
 
 // name is what a list calls it: "0", or "0:1" for an instance.
@@ -49,32 +49,27 @@ func (u *unit) matches(item string) bool {
 	return strings.HasPrefix(u.uuid, item) || strings.HasPrefix(u.parent, item)
 }
 
-// selectGPUs returns the units that list selects, in the list's order.
-func selectGPUs(units []unit, list string) ([]unit, error) {
-	if cmp.Or(strings.TrimSpace(list), AllGPUs) == AllGPUs {
-		return units, nil
-	}
-	var chosen []unit
-	taken := make(map[string]bool)
+// selectGPUs returns which of the units a list selects, in the list's order.
+func selectGPUs(units []unit, list string) (chosen []int, err error) {
+	all := cmp.Or(strings.TrimSpace(list), AllGPUs) == AllGPUs
 	for item := range strings.SplitSeq(list, ",") {
 		item = strings.TrimSpace(item)
 		before := len(chosen)
-		for _, u := range units {
-			if !u.matches(item) {
+		for i := range units {
+			if !all && !units[i].matches(item) {
 				continue
 			}
-			if taken[u.name()] {
-				return nil, fmt.Errorf("the list of GPUs %q has %s twice", list, u.name())
+			if slices.Contains(chosen, i) {
+				return nil, fmt.Errorf("the list of GPUs %q has %s twice", list, units[i].name())
 			}
-			taken[u.name()] = true
-			chosen = append(chosen, u)
+			chosen = append(chosen, i)
 		}
 		found := chosen[before:]
 		if len(found) == 0 {
 			return nil, fmt.Errorf("the list of GPUs %q: there is no %q, there are %s", list, item, names(units))
 		}
-		if found[0].index != found[len(found)-1].index {
-			return nil, fmt.Errorf("the list of GPUs %q: %q begins the UUIDs of several: %s", list, item, names(found))
+		if first, last := found[0], found[len(found)-1]; !all && units[first].index != units[last].index {
+			return nil, fmt.Errorf("the list of GPUs %q: %q begins the UUIDs of several: %s", list, item, names(units[first:last+1]))
 		}
 	}
 	return chosen, nil

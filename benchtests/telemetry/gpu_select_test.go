@@ -42,14 +42,15 @@ func TestSelectGPUs(t *testing.T) {
 		"-1":                `there is no "-1"`,
 		"MIG-cccc-0,MIG-cc": "has 1:0 twice",
 	} {
-		got, err := selectGPUs(someUnits(), list)
+		units := someUnits()
+		got, err := selectGPUs(units, list)
 		if err != nil {
 			assert.ErrorContainsf(t, err, want, "for %q", list)
 			continue
 		}
 		var names []string
-		for i := range got {
-			names = append(names, got[i].name())
+		for _, i := range got {
+			names = append(names, units[i].name())
 		}
 		assert.Equalf(t, want, strings.Join(names, " "), "for %q", list)
 	}
@@ -64,12 +65,12 @@ func FuzzSelectGPUs(f *testing.F) {
 		if err == nil && len(got) == 0 {
 			t.Errorf("for %q: no GPU and no error", list)
 		}
-		taken := map[string]bool{}
-		for i := range got {
-			if taken[got[i].name()] {
-				t.Errorf("for %q: %s twice", list, got[i].name())
+		taken := map[int]bool{}
+		for _, i := range got {
+			if taken[i] {
+				t.Errorf("for %q: %d twice", list, i)
 			}
-			taken[got[i].name()] = true
+			taken[i] = true
 		}
 	})
 }

@@ -96,26 +96,36 @@ func openNVML(api nvml.Interface, list string) (*GPUs, error) {
 }
 
 func (l *library) open(list string) (*GPUs, error) {
-	units, err := l.units()
+	handles, err := l.handles()
 	if err != nil {
 		return nil, err
+	}
+	units := make([]unit, len(handles))
+	for i := range handles {
+		units[i] = handles[i].unit
 	}
 	chosen, err := selectGPUs(units, list)
 	if err != nil {
 		return nil, err
 	}
 	g := &GPUs{about: l.about()}
-	for _, u := range chosen {
-		about, notes := l.describe(&u)
+	for _, i := range chosen {
+		about, notes := l.describe(&handles[i])
 		g.about.Devices = append(g.about.Devices, about)
 		g.about.Notes = append(g.about.Notes, notes...)
-		g.devices = append(g.devices, l.gpu(&u))
+		g.devices = append(g.devices, l.gpu(&handles[i]))
 	}
 	return g, nil
 }
 
-// units lists the GPUs, a partitioned one by its instances.
-func (l *library) units() ([]unit, error) {
+// handle is a unit as the library knows it.
+type handle struct {
+	unit
+	nvml.Device
+}
+
+// handles lists the GPUs, a partitioned one by its instances.
+func (l *library) handles() ([]handle, error) {
 	n, ret := l.DeviceGetCount()
 	if ret != nvml.SUCCESS {
 		return nil, fmt.Errorf("%w: the driver does not tell how many GPUs there are: %w", ErrNoGPU, ret)
@@ -123,53 +133,52 @@ func (l *library) units() ([]unit, error) {
 	if n == 0 {
 		return nil, fmt.Errorf("%w: NVIDIA's driver sees no device: look at nvidia-smi, and in a container at how it was started (docker run --gpus all)", ErrNoGPU)
 	}
-	var units []unit
+	var all []handle
 	for i := range n {
 		dev, ret := l.DeviceGetHandleByIndex(i)
 		if ret != nvml.SUCCESS {
 			return nil, fmt.Errorf("GPU %d cannot be opened: %w", i, ret)
 		}
-		u := unit{index: i, instance: noInstance, device: dev}
-		u.uuid, _ = ask(l, "nvmlDeviceGetUUID", dev.GetUUID) // a GPU without can be chosen by its index
-		parts, partitioned, err := l.instances(&u)
+		h := handle{unit{index: i, instance: noInstance}, dev}
+		h.uuid, _ = ask(l, "nvmlDeviceGetUUID", dev.GetUUID) // a GPU without can be chosen by its index
+		parts, partitioned, err := l.instances(&h)
 		if err != nil {
 			return nil, err
 		}
 		if partitioned {
-			units = append(units, parts...)
+			all = append(all, parts...)
 		} else {
-			units = append(units, u)
+			all = append(all, h)
 		}
 	}
-	if len(units) == 0 {
+	if len(all) == 0 {
 		return nil, fmt.Errorf("%w: GPUs are partitioned (MIG) and have no instances: make some with nvidia-smi mig -cgi … -C", ErrNoGPU)
 	}
-	return units, nil
+	return all, nil
 }
 
 // instances lists the instances of a partitioned GPU.
-func (l *library) instances(u *unit) (parts []unit, partitioned bool, err error) {
-	dev := u.device.(nvml.Device)
+func (l *library) instances(h *handle) (parts []handle, partitioned bool, err error) {
 	mode, err := ask(l, "nvmlDeviceGetMigMode", func() (int, nvml.Return) {
-		current, _, ret := dev.GetMigMode()
+		current, _, ret := h.GetMigMode()
 		return current, ret
 	})
 	if err != nil || mode != nvml.DEVICE_MIG_ENABLE {
 		return nil, false, nil // most GPUs cannot be partitioned and say so with an error
 	}
-	n, err := ask(l, "nvmlDeviceGetMaxMigDeviceCount", dev.GetMaxMigDeviceCount)
+	n, err := ask(l, "nvmlDeviceGetMaxMigDeviceCount", h.GetMaxMigDeviceCount)
 	if err != nil {
-		return nil, true, fmt.Errorf("GPU %d is partitioned (MIG) and its instances cannot be counted: %w", u.index, err)
+		return nil, true, fmt.Errorf("GPU %d is partitioned (MIG) and its instances cannot be counted: %w", h.index, err)
 	}
 	for i := range n {
-		part, ret := dev.GetMigDeviceHandleByIndex(i)
+		part, ret := h.GetMigDeviceHandleByIndex(i)
 		if ret == nvml.ERROR_NOT_FOUND {
 			continue // numbers may have gaps
 		}
 		if ret != nvml.SUCCESS {
-			return nil, true, fmt.Errorf("GPU %d, MIG instance %d cannot be opened: %w", u.index, i, ret)
+			return nil, true, fmt.Errorf("GPU %d, MIG instance %d cannot be opened: %w", h.index, i, ret)
 		}
-		p := unit{index: u.index, instance: i, parent: u.uuid, device: part}
+		p := handle{unit{index: h.index, instance: i, parent: h.uuid}, part}
 		p.uuid, _ = ask(l, "nvmlDeviceGetUUID", part.GetUUID)
 		parts = append(parts, p)
 	}
@@ -195,15 +204,14 @@ func (l *library) about() results.GPUs {
 }
 
 // describe describes a GPU for the environment.
-func (l *library) describe(u *unit) (about results.GPU, notes []string) {
-	dev := u.device.(nvml.Device)
-	about = u.about()
+func (l *library) describe(dev *handle) (about results.GPU, notes []string) {
+	about = dev.unit.about()
 	note := func(what string, err error) {
 		if err != nil {
 			notes = append(notes, fmt.Sprintf("%s of %s: %v", what, &about, err))
 		}
 	}
-	if u.uuid == "" {
+	if dev.uuid == "" {
 		notes = append(notes, fmt.Sprintf("UUID of %s: the driver does not tell", &about))
 	}
 	var err error
@@ -212,7 +220,7 @@ func (l *library) describe(u *unit) (about results.GPU, notes []string) {
 	memory, err := ask(l, "nvmlDeviceGetMemoryInfo", dev.GetMemoryInfo)
 	about.Memory = clamp(memory.Total)
 	note("size of memory", err)
-	if u.instance != noInstance {
+	if dev.instance != noInstance {
 		return about, notes // what follows is the whole GPU's
 	}
 	about.Capability, err = ask(l, "nvmlDeviceGetCudaComputeCapability", func() (string, nvml.Return) {
@@ -235,13 +243,12 @@ func (l *library) describe(u *unit) (about results.GPU, notes []string) {
 func clamp(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
 // gpu returns what reads a GPU.
-func (l *library) gpu(u *unit) gpu {
-	dev := u.device.(nvml.Device)
-	about := u.about()
+func (l *library) gpu(dev *handle) gpu {
+	about := dev.unit.about()
 	g := gpu{label: about.String()}
 	g.scalars[deviceMemory] = func() (float64, error) { return l.memoryUsed(dev) }
 	g.processes = func() ([]gpuProcess, error) { return l.processes(dev) }
-	if u.instance != noInstance {
+	if dev.instance != noInstance {
 		for s := range scalars {
 			if s != deviceMemory {
 				g.scalars[s] = func() (float64, error) { return 0, errInstance }
