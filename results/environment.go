@@ -65,7 +65,8 @@ type Server struct {
 // envNames are the environment variables that are recorded. None holds a secret.
 var envNames = []string{
 	"GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GODEBUG", "GOAMD64", "CGO_ENABLED",
-	"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
+	"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+	"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES",
 	"HF_HUB_OFFLINE", "LD_PRELOAD", "MALLOC_ARENA_MAX",
 }
 
