@@ -38,10 +38,13 @@ build:
 bench: build
 	$(GO) test ./benchtests -run '^$$' -bench '$(BENCH)' -benchtime=$(BENCHTIME) -timeout 0 $(subst -parallel,-concurrency,$(ARGS))
 
-# The last two lines are for machines without a C compiler; tests that leave something
-# out under -race are complete in the last one.
+# With -tags gpu, on a machine without a GPU: telemetry on a driver that is mocked,
+# and what is said where there is none. The last two lines are for machines without
+# a C compiler; tests that leave something out under -race are complete in the last one.
 test: build lint
 	$(GO) tool gotestsum --format pkgname-and-test-fails -- -race ./...
+	$(GO) test -race -tags gpu ./benchtests/telemetry
+	$(GO) test -tags gpu -run 'GPU|Device|Options' ./benchtests
 	CGO_ENABLED=0 $(GO) build ./...
 	CGO_ENABLED=0 $(GO) test ./kernels/... ./serving/models ./serving/tokenizer ./serving/cmd/serve
 
@@ -57,6 +60,7 @@ lint:
 	$(GO) vet ./... ./testdata
 	$(GO) vet -tags gpu ./...
 	$(GO) tool staticcheck ./... ./testdata
+	$(GO) tool staticcheck -tags gpu ./benchtests/...
 
 serve: build
 	bin/serve --model $(MODEL) $(ARGS)
