@@ -28,8 +28,12 @@ func benchRun(t *testing.T, seed uint64, name string) string {
 			for i := range pass {
 				pass[i].Error = ""
 			}
+			gpu := someGPUUsage()
+			*gpu.ServerMemory += rng.Int64N(1 << 20)
+			*gpu.DeviceMemory += rng.Int64N(1 << 20)
+			*gpu.Energy += rng.Float64()
 			_, err := r.Add(pass, Options{
-				Usage: Usage{PeakRSS: 1<<28 + rng.Int64N(1<<20), ServerCPU: 3e9 + time.Duration(rng.Int64N(1e9)), SuiteCPU: 2e8 + time.Duration(rng.Int64N(1e8))},
+				Usage: Usage{PeakRSS: 1<<28 + rng.Int64N(1<<20), PeakPSS: 1<<27 + rng.Int64N(1<<20), GPU: gpu, ServerCPU: 3e9 + time.Duration(rng.Int64N(1e9)), SuiteCPU: 2e8 + time.Duration(rng.Int64N(1e8))},
 			})
 			require.NoError(t, err)
 		}
@@ -68,7 +72,7 @@ func TestBenchFileReads(t *testing.T) {
 	}
 	require.NoError(t, r.Err())
 	assert.Equal(t, 12, results)
-	for _, unit := range []string{"sec/op", "p99-p2ft-sec", "p50-tpot-sec", "out-tok/s", "host-mem-B", "server-cpu-sec/ktok"} {
+	for _, unit := range []string{"sec/op", "p99-p2ft-sec", "p50-tpot-sec", "out-tok/s", "host-mem-B", "host-mem-pss-B", "server-cpu-sec/ktok", "gpu-mem-B", "gpu-device-mem-B", "J/tok"} {
 		assert.True(t, seen[unit], "%s is not there", unit)
 	}
 	for _, m := range Metrics {
@@ -85,7 +89,7 @@ func TestBenchFileReads(t *testing.T) {
 func TestBenchstat(t *testing.T) {
 	tables, stderr := benchstat(t, benchRun(t, 1, "a"), benchRun(t, 2, "b"))
 	assert.Empty(t, stderr)
-	assert.Len(t, tables, 18, "one table of each unit")
+	assert.Len(t, tables, 22, "one table of each unit")
 	for unit, rows := range tables {
 		require.Len(t, rows, 1, "%s is split", unit)
 		for _, row := range rows[0] {
@@ -93,7 +97,7 @@ func TestBenchstat(t *testing.T) {
 			assert.NotEmpty(t, row[3], "%s of %s is missing in one run", unit, row[0])
 		}
 	}
-	for unit, n := range map[string]int{"sec/op": 2, "p50-latency-sec": 2, "p99-itl-sec": 1, "p50-p2ft-sec": 1, "req/s": 2, "out-tok/s": 2, "host-mem-B": 2} {
+	for unit, n := range map[string]int{"sec/op": 2, "p50-latency-sec": 2, "p99-itl-sec": 1, "p50-p2ft-sec": 1, "req/s": 2, "out-tok/s": 2, "host-mem-B": 2, "J/tok": 2} {
 		require.Contains(t, tables, unit)
 		assert.Len(t, tables[unit][0], n, unit)
 	}
