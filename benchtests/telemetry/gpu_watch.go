@@ -133,9 +133,15 @@ func (w *gpuWatch) run(ctx context.Context) {
 			w.look(began)
 			used = threadCPU() - used
 			w.cost += used
-			timer.Reset(max(0, max(period, gpuDuty*used)-time.Since(began)))
+			timer.Reset(pause(used, time.Since(began)))
 		}
 	}
+}
+
+// pause returns how long to wait after a look that took so much CPU time, and so
+// long by the clock.
+func pause(used, took time.Duration) time.Duration {
+	return max(0, max(period, gpuDuty*used)-took)
 }
 
 // counters reads every GPU's energy counter.

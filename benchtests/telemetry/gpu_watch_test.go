@@ -260,6 +260,19 @@ func TestWatchGivesUp(t *testing.T) {
 	assert.Equal(t, []string{"the GPUs could not be read for 100ms: nothing is told"}, u.Notes)
 }
 
+func TestPause(t *testing.T) {
+	for _, test := range []struct{ used, took, want time.Duration }{
+		{0, 0, period},
+		{time.Microsecond, time.Millisecond, period - time.Millisecond},
+		{2 * time.Millisecond, 3 * time.Millisecond, gpuDuty*2*time.Millisecond - 3*time.Millisecond},
+		{time.Microsecond, time.Second, 0}, // the driver slept
+	} {
+		got := pause(test.used, test.took)
+		assert.Equal(t, test.want, got)
+		assert.LessOrEqual(t, test.used, (got+test.took)/100, "no more than 1%% of a core")
+	}
+}
+
 // A GPU whose calls are slow is looked at less often, which a note says.
 func TestWatchGPUsSlow(t *testing.T) {
 	w := watchGPUs(newGPUs(newCard(1)), nil, on(int64(0)), true)
