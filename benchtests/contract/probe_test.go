@@ -92,7 +92,9 @@ func TestProbeFailures(t *testing.T) {
 	}
 
 	f := newFake(t)
-	f.answer = func(_ int, _ string, w http.ResponseWriter) { http.Error(w, "out of memory", http.StatusInternalServerError) }
+	f.answer = func(_ int, _ string, w http.ResponseWriter) {
+		http.Error(w, "out of memory", http.StatusInternalServerError)
+	}
 	p := check("500", f, f.probe(t, time.Minute), map[string]int{results.ClassHTTP5xx: 2, results.ClassCanceled: 8})
 	assert.EqualValues(t, 2, f.requests.Load(), "given up")
 	assert.Contains(t, p.Answers[5].Detail, "not sent, after 2 failures in a row")

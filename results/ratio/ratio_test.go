@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -203,4 +205,72 @@ func FuzzRead(f *testing.F) {
 			require.GreaterOrEqual(t, len(c.Sides), 2, fmt.Sprint(c))
 		}
 	})
+}
+
+// TestContract holds that who breaks the contract is marked, and no measure.
+func TestContract(t *testing.T) {
+	judged := func(framework string, v float64, verdict results.Verdict, median float64) Row {
+		return rowOf(framework, 1, v, func(r *Row) {
+			r.Contract, r.OutputMedian = verdict, median
+			if verdict == results.Broken {
+				r.Notes = "x; CONTRACT BROKEN, prompts, beside custom: differs from token 0 on"
+			}
+		})
+	}
+	check := func(rows []Row, best string, comparable bool, cell, comparableCell string, warnings ...string) {
+		t.Helper()
+		rep, err := Compare(rows, "custom", "out_tok_per_s")
+		require.NoError(t, err)
+		c := rep.Cases[0]
+		assert.Equal(t, best, c.Best)
+		assert.Equal(t, comparable, c.Comparable())
+		var text, table strings.Builder
+		require.NoError(t, rep.Markdown(&text))
+		require.NoError(t, rep.CSV(&table, false))
+		assert.Contains(t, text.String(), cell)
+		assert.Equal(t, strings.Contains(cell, "†"), strings.Contains(text.String(), "NOT COMPARABLE"))
+		assert.Contains(t, table.String(), comparableCell+"\n")
+		var said []string
+		for _, w := range rep.Warnings {
+			said = append(said, w.Case.Framework+": "+w.Text)
+		}
+		assert.Equal(t, warnings, said)
+	}
+	custom := judged("custom", 100, results.Kept, 64)
+	check([]Row{custom, judged("vllm", 50, results.Kept, 64)}, "vllm", true, "| 100 | **50** |", ",kept,true")
+	check([]Row{custom, judged("vllm", 50, "", 64)}, "vllm", true, "| 100 | **50** |", ",1,kept,")
+	check([]Row{custom, judged("vllm", 50, results.Unknown, 64)}, "vllm", true, "| **50**? |", ",1,kept,")
+
+	// The fastest peer breaks it.
+	const why = "vllm: prompts, beside custom: differs from token 0 on (round 1, contract broken)"
+	broken := judged("vllm", 90, results.Broken, 64)
+	check([]Row{custom, broken, judged("tgi", 50, results.Kept, 64)}, "tgi", true, "| 100 | 90† | **50** | 2.00 |", ",kept,true", why)
+	check([]Row{custom, judged("tgi", 50, results.Kept, 64), broken}, "tgi", true, "| 100 | **50** | 90† | 2.00 |", ",kept,true", why)
+	check([]Row{custom, broken}, "vllm", false, "| 100 | **90**† | 1.11† |", ",kept,false", why)
+
+	// Its answers are short: in runs of one framework each, nobody else sees it.
+	check([]Row{custom, judged("vllm", 50, results.Kept, 32)}, "vllm", false, "| **50**† | 2.00† |", ",kept,false",
+		"vllm: the median answer has 32 tokens, that of custom 64 (contract broken)")
+
+	head := "framework,model,task,mode,parallel,repeat,requests,failed,contract\n"
+	_, err := Read(strings.NewReader(head + "a,b,c,d,1,0,1,0,perhaps\n"))
+	require.ErrorIs(t, err, ErrTable)
+	rows, err := Read(strings.NewReader(head + "a,b,c,d,1,0,1,0,broken\n"))
+	require.NoError(t, err)
+	assert.Equal(t, results.Broken, rows[0].Contract)
+}
+
+// TestReadBaseline reads a table from before there was a contract.
+func TestReadBaseline(t *testing.T) {
+	f, err := os.Open(filepath.Join("..", "baseline", "cpu", "results.csv"))
+	require.NoError(t, err)
+	defer f.Close()
+	rows, err := Read(f)
+	require.NoError(t, err)
+	rep, err := Compare(rows, "custom", "out_tok_per_s")
+	require.NoError(t, err)
+	var text strings.Builder
+	require.NoError(t, rep.Markdown(&text))
+	assert.NotContains(t, text.String(), "†")
+	assert.NotContains(t, text.String(), "?")
 }

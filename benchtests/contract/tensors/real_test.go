@@ -14,6 +14,9 @@ import (
 // TestRealConversions compares folders of safetensors with what llama.cpp's
 // converter made of them, and with a quantised model.
 func TestRealConversions(t *testing.T) {
+	if testdata.Race {
+		t.Skip("SKIPPED under the race detector: it reads 800 MB value by value")
+	}
 	digested := func(path string) *Weights {
 		t.Helper()
 		w, err := Open(testdata.Peers(t, path))
