@@ -118,7 +118,9 @@ func (p *pass) checkContract(ctx context.Context) error {
 }
 
 // server is where the pass's server is asked.
-func (p *pass) server() contract.Server { return contract.Server{URL: p.srv.URL(), Served: p.g.served} }
+func (p *pass) server() contract.Server {
+	return contract.Server{URL: p.srv.URL(), Served: p.g.served, Client: p.g.client()}
+}
 
 // checkServer sends the probe and compares the server with the reference.
 func (p *pass) checkServer(ctx context.Context, checked *results.Checked) error {

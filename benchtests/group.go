@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -33,6 +29,7 @@ type group struct {
 	served string // the server's name of the model
 	warm   bool   // the server has answered something
 	starts int
+	before *int64 // bytes in use on the GPUs before the server was started; nil: not known
 }
 
 // ready starts what all cases need and is not running: tokenizer and server.
@@ -120,121 +117,6 @@ func (g *group) server(ctx context.Context) (launch.Server, error) {
 		return nil, mismatch(errors.Join(err, g.stop()))
 	}
 	return srv, nil
-}
-
-// start finds the server at -host, or starts one.
-func (g *group) start(ctx context.Context) (launch.Server, results.Server, error) {
-	info := results.Server{Framework: g.target.Name, Model: g.model.Name}
-	if g.s.opt.host == "" {
-		srv, err := g.startProcess(ctx, &info)
-		return srv, info, err
-	}
-	// What the server loaded is not known, only what it was asked for.
-	info.URL = g.s.opt.host
-	e, err := launch.NewEndpoint(ctx, info.URL, g.target.Ready, g.s.opt.startTimeout)
-	if err != nil {
-		return nil, info, err
-	}
-	if g.served = g.s.opt.servedName; g.served == "" {
-		g.served, err = target.ServedName(ctx, e.URL(), g.model.Name, g.model.Hub, g.model.path)
-	}
-	return e, info, err
-}
-
-// startProcess starts the framework's program and describes it.
-func (g *group) startProcess(ctx context.Context, info *results.Server) (launch.Server, error) {
-	if g.model.dummy && !g.target.DummyWeights {
-		return nil, fmt.Errorf("%s cannot make random weights for %s", g.target.Name, g.model.Name)
-	}
-	if err := g.target.CheckModel(g.model.path); err != nil {
-		return nil, err
-	}
-	if err := g.model.describe(info); err != nil {
-		return nil, err
-	}
-	info.Dtype = g.dtype()
-	program, err := g.target.Program(ctx, g.s.opt.serveBin)
-	if err != nil {
-		return nil, err
-	}
-	if info.Version, err = g.target.Version(ctx, program); err != nil {
-		return nil, err
-	}
-	if info.Binary, err = results.HashFile(program); err != nil {
-		return nil, err
-	}
-	port, err := launch.FreePort()
-	if err != nil {
-		return nil, err
-	}
-	c, env, err := g.configure(ctx, program, port)
-	if err != nil {
-		return nil, err
-	}
-	args := g.target.Args(c)
-	info.Command, info.Env = append([]string{program}, args...), env
-	if g.model.dummy {
-		info.Seed = dummySeed
-	}
-	dir := ""
-	if g.target.Litters {
-		dir = c.Dir
-	}
-	srv, err := launch.Start(ctx, launch.Command{
-		Path: program, Args: args, Env: env, Dir: dir, Log: g.logFile(),
-		URL: "http://127.0.0.1:" + strconv.Itoa(port), Ready: g.target.Ready,
-		StartTimeout: g.s.opt.startTimeout,
-	})
-	if err != nil {
-		return nil, err // not a Server that holds a nil
-	}
-	return srv, nil
-}
-
-// configure says what the server is to serve, and with which variables.
-func (g *group) configure(ctx context.Context, program string, port int) (target.Config, []string, error) {
-	o := g.s.opt
-	c := target.Config{
-		Model: g.model.path, Served: g.model.Name, Dtype: g.dtype(), Dummy: g.model.dummy, Seed: dummySeed, Port: port,
-		MaxModelLen: o.maxModelLen, MaxNumSeqs: o.maxNumSeqs, PrefixCaching: o.prefixCaching,
-		IgnoreEOS: slices.ContainsFunc(o.tasks, o.ignoresEOS),
-		Dir:       filepath.Join(g.s.run.Dir(), "servers"), Extra: strings.Fields(o.serveArgs),
-	}
-	if g.target.Prepare != nil {
-		if err := g.target.Prepare(&c); err != nil {
-			return c, nil, err
-		}
-	}
-	g.served = c.Served
-	if g.target.Served != nil {
-		g.served = g.target.Served(c)
-	}
-	if g.target.Env == nil {
-		return c, nil, nil
-	}
-	env, err := g.target.Env(ctx, program, c)
-	return c, env, err
-}
-
-// dummySeed is the seed of dummy weights.
-const dummySeed = 0
-
-func (g *group) dtype() string {
-	if g.s.opt.dtype != "" {
-		return g.s.opt.dtype
-	}
-	return g.target.Dtypes[0]
-}
-
-// logFile returns a path in the run's folder that nothing was written to yet.
-func (g *group) logFile() string {
-	for {
-		g.starts++
-		path := filepath.Join(g.s.run.Dir(), "logs", fmt.Sprintf("%s-%s-%d.log", g.target.Name, g.model.Name, g.starts))
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			return path
-		}
-	}
 }
 
 // stop stops the server; it may be called at any time.

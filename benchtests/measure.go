@@ -54,7 +54,7 @@ func (s *suite) measure(ctx context.Context, g *group, c results.Case, repeat in
 	}
 	p.client, err = client.New(client.Options{
 		BaseURL: p.srv.URL(), Connections: c.Parallel, Epoch: s.epoch, Timeout: s.opt.requestTimeout,
-		NoKeepAlive: g.target.NoKeepAlive,
+		NoKeepAlive: g.target.NoKeepAlive, APIKey: string(s.opt.apiKey()),
 	})
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func (s *suite) measure(ctx context.Context, g *group, c results.Case, repeat in
 	}
 
 	began := time.Now()
-	watch := telemetry.Watch(ctx, telemetry.Server{PID: p.srv.PID(), GPUs: s.gpus})
+	watch := telemetry.Watch(ctx, g.sources(p.srv))
 	reqs, died, err := p.send(ctx, p.set.prompts, more)
 	usage := watch.Stop()
 	if err != nil {
@@ -248,25 +248,18 @@ func (p *pass) recount(ctx context.Context, reqs []results.Request) {
 // explain notes what a reader of the row should know.
 func (p *pass) explain(s *suite, reqs []results.Request) {
 	note := func(format string, args ...any) { p.notes = append(p.notes, fmt.Sprintf(format, args...)) }
-	t := p.g.target
 	if have := len(p.set.prompts); len(reqs) > have {
 		note("%d requests of %d prompts: they repeat", len(reqs), have)
 	}
 	switch {
-	case p.srv.PID() == 0:
+	case s.opt.host != "":
 		note("a server that runs elsewhere: what its caches hold and its weights are not known")
 	case p.cache == contract.CacheShared:
 		note("the prefix cache had the shared prefix, from the warm-up")
 	}
-	if t.Serial && p.c.Parallel > 1 {
-		note("the framework computes one request after the other")
-	}
-	if !s.opt.ignoresEOS(datasets.Task(p.c.Task)) {
-		return
-	}
-	how := cmp.Or(t.IgnoreEOS, "kept: the framework cannot ignore it")
-	note("the end of sequence is %s", how)
-	if short := lengths(reqs); short != "" {
+	d := p.demands()
+	p.notes = append(p.notes, adaptations(p.g.target.Capabilities, p.c, d)...)
+	if short := lengths(reqs); d.ignoreEOS && short != "" {
 		note("%s", short)
 	}
 }

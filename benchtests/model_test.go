@@ -186,7 +186,10 @@ func TestFetchWheelRefuses(t *testing.T) {
 func TestDummyWeightsRefused(t *testing.T) {
 	llama, err := target.ByName("llamacpp")
 	require.NoError(t, err)
-	g := &group{s: &suite{opt: &options{}}, target: llama, model: &model{Model: mustModel(defaultModel), dummy: true}}
-	_, err = g.startProcess(t.Context(), &results.Server{})
-	assert.EqualError(t, err, "llamacpp cannot make random weights for gpt2")
+	run, err := results.Create(t.TempDir(), results.RunOptions{})
+	require.NoError(t, err)
+	defer run.Close()
+	g := &group{s: &suite{opt: &options{}, run: run}, target: llama, model: &model{Model: mustModel(defaultModel), dummy: true}}
+	_, err = g.configure(&results.Server{})
+	assert.EqualError(t, err, "llamacpp cannot make random weights")
 }

@@ -42,11 +42,13 @@ type flagValues struct {
 	framework, model, task, mode, parallel, concurrency string
 	host, servedName, csv, results, prompts, reference  string
 	serveBin, serveArgs, dtype, loadFormat              string
-	device, gpus                                        string
+	device, gpus, cpuList                               string
+	launch, venv, image, apiKeyEnv                      string
 	repeat, numPrompts, maxModelLen, maxNumSeqs         int
 	fixed                                               datasets.Fixed
 	seed                                                uint64
 	throughputOnly, ignoreEOS, resume, prefixCaching    bool
+	sharedGPU                                           bool
 	requestTimeout, startTimeout                        time.Duration
 }
 
@@ -56,6 +58,12 @@ func register(fs *flag.FlagSet) *flagValues {
 	fs.StringVar(&v.framework, "framework", "", fmt.Sprintf("frameworks to measure, separated by commas (default: on CPUs and at -host %s, on GPUs %s)", defaultFrameworks[deviceCPU], defaultFrameworks[deviceCUDA]))
 	fs.StringVar(&v.device, "device", defaultDevice, "what servers compute on: cpu, or, in a program built with -tags gpu, cuda")
 	fs.StringVar(&v.gpus, "gpus", "", "GPUs that servers are given: indices in the order of the PCI bus, 0:1 for an instance of a partitioned one, or UUIDs, with commas (default: all)")
+	fs.BoolVar(&v.sharedGPU, "shared-gpu", false, "other programs may hold memory of the GPUs: do not wait until the last server's is free again")
+	fs.StringVar(&v.launch, "launch", "", fmt.Sprintf("how servers are started: %s, %s, or %s, which is a container if there is an image and Docker, and no program is named, else a process (default: on CPUs %s, on GPUs %s)",
+		launchContainer, launchProcess, launchAuto, defaultLaunch[deviceCPU], defaultLaunch[deviceCUDA]))
+	fs.StringVar(&v.venv, "venv", "", "Python environment whose programs are taken before those on the PATH")
+	fs.StringVar(&v.image, "image", "", "image in place of the framework's own; its server is started as a container")
+	fs.StringVar(&v.cpuList, "cpus", "", "CPUs that servers are bound to, as 0-3,8 (default: all that the suite may use)")
 	fs.StringVar(&v.model, "model", "", "models to measure; name=PATH takes a local folder or .gguf file (default: gpt2 if it can be had, else what can)")
 	fs.StringVar(&v.task, "task", "", "tasks (default: all that have a dataset); fixed has prompts and answers of set lengths, "+
 		"as -input-len, -output-len and -prefix-len say, or by name: fixed-in21-out64, fixed-prefix400-in21-out64")
@@ -68,6 +76,7 @@ func register(fs *flag.FlagSet) *flagValues {
 	fs.IntVar(&v.repeat, "repeat", 0, "passes over every case, as -count")
 	fs.BoolVar(&v.throughputOnly, "throughput-only", false, "report only throughputs: tok/s and req/s")
 	fs.StringVar(&v.host, "host", "", "URL of a server that runs already, of the framework named by -framework; none is started")
+	fs.StringVar(&v.apiKeyEnv, "api-key-env", defaultKeyEnv, "environment variable with the key for the server at -host; it is printed and kept nowhere")
 	fs.StringVar(&v.servedName, "served-model-name", "", "what the server at -host calls the model (default: it is asked)")
 	fs.StringVar(&v.csv, "csv", "", "keep a copy of results.csv in this file")
 	fs.StringVar(&v.results, "results", "", "folder for runs (default: results/runs)")
@@ -103,6 +112,7 @@ type options struct {
 	tasks      []datasets.Task
 	modes      []datasets.Mode
 	parallels  []int
+	cpus       []int  // that servers are bound to; empty: no others than the suite
 	root       string // of this module
 }
 
@@ -158,6 +168,9 @@ func (v *flagValues) check(fs *flag.FlagSet) (*options, error) {
 	for _, t := range o.frameworks {
 		note("dtype", checkDtype(t, v.dtype))
 	}
+	if err := o.checkLaunch(); err != nil {
+		errs = append(errs, err)
+	}
 	note("host", o.checkHost())
 	note("prompts", o.checkPrompts())
 	if strings.Contains(set["test.cpu"], ",") {
@@ -171,7 +184,7 @@ func (o *options) resolvePaths() {
 	if o.results == "" {
 		o.results = filepath.Join(o.root, "results", "runs")
 	}
-	for _, p := range []*string{&o.csv, &o.results, &o.serveBin, &o.reference} {
+	for _, p := range []*string{&o.csv, &o.results, &o.serveBin, &o.venv, &o.reference} {
 		if *p != "" {
 			*p = o.abs(*p)
 		}
@@ -307,6 +320,8 @@ func (o *options) checkHost() error {
 		return errors.New("say which model the server has, one name with -model")
 	case o.serveArgs != "" || o.serveBin != "":
 		return errors.New("no server is started, so -serve-args and -serve-bin mean nothing")
+	case o.venv != "" || o.image != "" || len(o.cpus) > 0 || o.launch != defaultLaunch[o.device]:
+		return errors.New("no server is started, so -launch, -venv, -image and -cpus mean nothing")
 	}
 	return nil
 }

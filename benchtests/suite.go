@@ -37,6 +37,7 @@ type suite struct {
 	clock    clock
 	ref      *reference      // -reference; nil: the run's first framework
 	gpus     *telemetry.GPUs // that servers are given; nil: none
+	gpuIdle  *int64          // bytes in use on them while no server ran; nil: not looked yet
 
 	mu       sync.Mutex
 	groups   []*group

@@ -39,7 +39,8 @@ type Options struct {
 	Epoch       time.Time     // zero of all timestamps; must have a monotonic reading
 	Timeout     time.Duration // for a whole request; 0 is DefaultTimeout
 	MaxBody     int64         // bytes of a response's body; 0 is DefaultMaxBody
-	Header      http.Header   // added to every request, such as Authorization
+	Header      http.Header   // added to every request
+	APIKey      string        // sent as Authorization: Bearer; struck out of every error, record and text
 	NoKeepAlive bool          // a connection of its own for every request
 }
 
@@ -119,6 +120,8 @@ type Exchange struct {
 	Body     []byte
 	Arrivals []Arrival // of pieces of Body, in order
 	Err      error     // of the transport
+
+	secret string // Options.APIKey, which an answer may repeat
 }
 
 // Causes of a transport error that net/http has no error of its own for.
@@ -149,6 +152,9 @@ func (c *Client) Do(ctx context.Context, call Call) *Exchange {
 	}
 	for name, values := range c.opt.Header {
 		req.Header[name] = values
+	}
+	if x.secret = c.opt.APIKey; x.secret != "" {
+		req.Header.Set("Authorization", "Bearer "+x.secret)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "servebench")

@@ -280,3 +280,30 @@ func TestNoKeepAlive(t *testing.T) {
 		require.Empty(t, r.Error, "request %d: %s", i, r.Detail)
 	}
 }
+
+// TestAPIKey sends a key to a server that repeats it when it refuses it.
+func TestAPIKey(t *testing.T) {
+	const key = "a-key-that-nobody-sees"
+	var got string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header.Get("Authorization")
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprintf(w, `{"error":{"message":"Incorrect API key provided: %s"}}`, key)
+	}))
+	defer srv.Close()
+	for _, sent := range []string{"", key} {
+		c, err := New(Options{BaseURL: srv.URL, Epoch: time.Now(), APIKey: sent})
+		require.NoError(t, err)
+		defer c.Close()
+		x := c.Do(t.Context(), Call{Route: "/v1/completions", Body: []byte(`{}`)})
+		var r results.Request
+		x.Decode(&r)
+		assert.Equal(t, results.ClassHTTP4xx, r.Error)
+		if sent == "" {
+			assert.Empty(t, got)
+			continue
+		}
+		assert.Equal(t, "Bearer "+key, got)
+		assert.Contains(t, r.Detail, "Incorrect API key provided: (secret)")
+	}
+}

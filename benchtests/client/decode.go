@@ -22,14 +22,22 @@ func (x *Exchange) Decode(r *results.Request) {
 	default:
 		d.whole()
 	}
-	r.Text = d.text.String()
+	r.Text = x.conceal(d.text.String())
 	if d.class == "" && !d.complete {
 		d.class, d.detail = x.transport()
 	}
 	if d.class == "" && len(r.Chunks) == 0 {
 		d.fail(results.ClassNoTokens, "a complete answer without text")
 	}
-	r.Error, r.Detail = d.class, d.detail
+	r.Error, r.Detail = d.class, x.conceal(d.detail)
+}
+
+// conceal strikes out the key, which some servers repeat when they refuse it.
+func (x *Exchange) conceal(text string) string {
+	if x.secret == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, x.secret, "(secret)")
 }
 
 // decoder gathers one answer.

@@ -295,15 +295,32 @@ func TestSuiteDies(t *testing.T) {
 }
 
 func TestEndpoint(t *testing.T) {
-	srv := httptest.NewServer(http.NotFoundHandler())
+	const key = "a-key-that-nobody-sees"
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/missing":
+			http.NotFound(w, r)
+		case r.Header.Get("Authorization") != "Bearer "+key:
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
 	defer srv.Close()
-	e, err := NewEndpoint(t.Context(), srv.URL+"/", "", 0)
+	e, err := NewEndpoint(t.Context(), srv.URL+"/", EndpointOptions{})
 	require.NoError(t, err)
 	assert.Equal(t, srv.URL, e.URL())
 	assert.Zero(t, e.PID())
 	assert.NoError(t, e.Stop())
-	_, err = NewEndpoint(t.Context(), srv.URL, "/health", 100*time.Millisecond)
+	_, err = NewEndpoint(t.Context(), srv.URL, EndpointOptions{Ready: "/missing", Timeout: 100 * time.Millisecond})
 	assert.ErrorContains(t, err, "404")
-	_, err = NewEndpoint(t.Context(), "localhost:8000", "", 0)
+	_, err = NewEndpoint(t.Context(), "localhost:8000", EndpointOptions{})
 	assert.ErrorContains(t, err, "is not a URL")
+
+	_, err = NewEndpoint(t.Context(), srv.URL, EndpointOptions{Ready: "/health", Timeout: time.Hour})
+	require.ErrorIs(t, err, ErrNotReady, "it does not wait for what no time changes")
+	assert.ErrorContains(t, err, "wants a key")
+	_, err = NewEndpoint(t.Context(), srv.URL, EndpointOptions{Ready: "/health", APIKey: "wrong", Timeout: time.Hour})
+	require.ErrorIs(t, err, ErrNotReady)
+	assert.NotContains(t, err.Error(), "wrong")
+	_, err = NewEndpoint(t.Context(), srv.URL, EndpointOptions{Ready: "/health", APIKey: key, Timeout: time.Hour})
+	assert.NoError(t, err)
 }

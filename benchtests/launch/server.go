@@ -38,20 +38,49 @@ type Server interface {
 // Endpoint is a server that runs already.
 type Endpoint struct{ url string }
 
-// NewEndpoint checks a base URL and, if ready is not "", waits until that route
-// answers with a 2xx status, for at most timeout.
-func NewEndpoint(ctx context.Context, base, ready string, timeout time.Duration) (*Endpoint, error) {
+// EndpointOptions say how an endpoint is looked at before it is used.
+type EndpointOptions struct {
+	Ready   string        // route that answers 2xx when it can serve; "" does not look
+	APIKey  Secret        // sent along; "" is none
+	Timeout time.Duration // for how long it may not be ready yet
+}
+
+// NewEndpoint checks a base URL, and waits until the server is ready where that
+// is asked for.
+func NewEndpoint(ctx context.Context, base string, o EndpointOptions) (*Endpoint, error) {
 	u, err := url.Parse(base)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("%q is not a URL like http://127.0.0.1:8000", base)
 	}
 	e := &Endpoint{url: strings.TrimRight(base, "/")}
-	if ready != "" {
-		if err := waitReady(ctx, e.url+ready, timeout, nil); err != nil {
+	if o.Ready != "" {
+		client := http.Client{Transport: Authorize(&http.Transport{DisableKeepAlives: true}, o.APIKey)}
+		if err := pollReady(ctx, &client, e.url+o.Ready, o.Timeout, nil); err != nil {
 			return nil, err
 		}
 	}
 	return e, nil
+}
+
+// Authorize sends a key along with every request, as OpenAI's API takes it; a
+// key of "" is none.
+func Authorize(next http.RoundTripper, key Secret) http.RoundTripper {
+	if key == "" {
+		return next
+	}
+	return bearer{next, key}
+}
+
+type bearer struct {
+	next http.RoundTripper
+	key  Secret
+}
+
+// RoundTrip implements http.RoundTripper, which leaves the request as it is.
+func (b bearer) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header.Set("Authorization", "Bearer "+string(b.key))
+	return b.next.RoundTrip(req)
 }
 
 // URL implements Server.
@@ -86,9 +115,12 @@ const pollEvery = 50 * time.Millisecond
 
 // waitReady polls url until it answers 2xx. A closed exited ends it with ErrExited.
 func waitReady(ctx context.Context, url string, timeout time.Duration, exited <-chan struct{}) error {
+	return pollReady(ctx, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, url, timeout, exited)
+}
+
+func pollReady(ctx context.Context, client *http.Client, url string, timeout time.Duration, exited <-chan struct{}) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w after %v", ErrNotReady, timeout))
 	defer cancel()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	last := errors.New("no answer yet")
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -104,6 +136,9 @@ func waitReady(ctx context.Context, url string, timeout time.Duration, exited <-
 				return nil
 			}
 			last = fmt.Errorf("status %s", resp.Status)
+			if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
+				return fmt.Errorf("%w: %s: %w; it wants a key, or another one", ErrNotReady, url, last)
+			}
 		} else if ctx.Err() == nil {
 			last = err
 		}
