@@ -144,7 +144,7 @@ func (p *pullProgress) layer(m jsonstream.Message) {
 
 // tell writes a line if it says something new, and the last one is long enough ago.
 func (p *pullProgress) tell(last bool) {
-	if !last && time.Since(p.told) < p.every {
+	if len(p.layers) == 0 || !last && time.Since(p.told) < p.every {
 		return
 	}
 	var got, size int64

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,7 +32,7 @@ func (c *ContainerCommand) conceal(err error) error {
 		return nil
 	}
 	text := err.Error()
-	for _, secret := range c.SecretEnv {
+	for _, secret := range longestFirst(c.SecretEnv) {
 		text = strings.ReplaceAll(text, string(secret), hidden)
 	}
 	if text == err.Error() {
@@ -57,41 +58,63 @@ func newLog(path string, secrets map[string]Secret) (*serverLog, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &serverLog{file: file}
+	return &serverLog{file: file, secrets: longestFirst(secrets)}, nil
+}
+
+// longestFirst orders secrets so that none is taken for another that it begins with.
+func longestFirst(secrets map[string]Secret) [][]byte {
+	var values [][]byte
 	for _, s := range secrets {
-		l.secrets = append(l.secrets, []byte(s))
+		values = append(values, []byte(s))
 	}
-	return l, nil
+	slices.SortFunc(values, func(a, b []byte) int { return len(b) - len(a) })
+	return values
 }
 
 // Write implements io.Writer.
 func (l *serverLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	data := append(l.held, p...)
-	for _, s := range l.secrets {
-		data = bytes.ReplaceAll(data, s, []byte(hidden))
+	var clean []byte
+	clean, l.held = l.clean(append(l.held, p...), false)
+	_, err := l.file.Write(clean)
+	return len(p), err
+}
+
+// clean returns data without secrets, from the left, and the end of it that
+// more may make one of; last says that no more comes.
+func (l *serverLog) clean(data []byte, last bool) (clean, held []byte) {
+	if len(l.secrets) == 0 {
+		return data, nil
 	}
-	hold := 0
-	for _, s := range l.secrets {
-		for n := min(len(s)-1, len(data)); n > hold; n-- {
-			if bytes.HasSuffix(data, s[:n]) {
-				hold = n
+	clean = make([]byte, 0, len(data))
+	for len(data) > 0 {
+		found := 0
+		for _, s := range l.secrets { // the longest first
+			if len(data) < len(s) && bytes.HasPrefix(s, data) && !last {
+				return clean, bytes.Clone(data)
+			}
+			if bytes.HasPrefix(data, s) {
+				found = len(s)
+				break
 			}
 		}
+		if found > 0 {
+			clean, data = append(clean, hidden...), data[found:]
+			continue
+		}
+		clean, data = append(clean, data[0]), data[1:]
 	}
-	keep := len(data) - hold
-	_, err := l.file.Write(data[:keep])
-	l.held = bytes.Clone(data[keep:])
-	return len(p), err
+	return clean, nil
 }
 
 // Close writes what was held back, and closes the file. It may be called again.
 func (l *serverLog) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, err := l.file.Write(l.held)
+	clean, _ := l.clean(l.held, true)
 	l.held = nil
+	_, err := l.file.Write(clean)
 	if errors.Is(err, os.ErrClosed) {
 		return nil
 	}

@@ -58,11 +58,11 @@ func (c *Container) start(ctx context.Context) error {
 		return err
 	}
 	c.watched, c.unwatch = context.WithCancel(context.Background())
-	if err := c.create(ctx, image.reference); err != nil {
-		log.Close()
-		return errors.Join(err, c.remove())
+	err = c.create(ctx, image.reference)
+	if err == nil {
+		err = c.run(ctx, log)
 	}
-	if err := c.run(ctx, log); err != nil {
+	if err != nil {
 		log.Close()
 		return errors.Join(c.explain(err), c.remove())
 	}
@@ -195,6 +195,9 @@ func (c *Container) run(ctx context.Context, log *serverLog) error {
 
 // explain says what a daemon's error means.
 func (c *Container) explain(err error) error {
+	if strings.Contains(err.Error(), "reaper: ") {
+		return fmt.Errorf("%w\nRyuk, the container that removes what a killed suite leaves behind, cannot run; TESTCONTAINERS_RYUK_DISABLED=true does without, and the next start then removes it", err)
+	}
 	if c.cmd.GPUs == "" {
 		return err
 	}
