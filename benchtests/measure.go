@@ -76,7 +76,7 @@ func (s *suite) measure(ctx context.Context, g *group, c results.Case, repeat in
 	p.recount(ctx, reqs)
 	p.explain(s, reqs)
 	sum, err := s.finish(reqs, results.Options{
-		Start: results.FromSent, Began: began, Dummy: g.model.dummy, Usage: usage, Notes: p.notes, Cache: p.cache,
+		Start: results.FromSent, Began: began, Dummy: g.model.dummy, Usage: usage, Notes: p.notes, Cache: p.cache, SLO: s.opt.goodput,
 	})
 	if err == nil && died {
 		err = fmt.Errorf("%w after %d requests; last lines of its log:\n%s", errServerDied, len(reqs), p.srv.LogTail())

@@ -14,6 +14,7 @@ import (
 	"servebench/benchtests/client"
 	"servebench/benchtests/target"
 	"servebench/datasets"
+	"servebench/results"
 )
 
 // Where prompts come from, besides a folder.
@@ -43,7 +44,7 @@ type flagValues struct {
 	host, servedName, csv, results, prompts, reference  string
 	serveBin, serveArgs, dtype, loadFormat              string
 	device, gpus, cpuList                               string
-	launch, venv, image, apiKeyEnv                      string
+	launch, venv, image, apiKeyEnv, slo                 string
 	repeat, numPrompts, maxModelLen, maxNumSeqs         int
 	fixed                                               datasets.Fixed
 	seed                                                uint64
@@ -92,6 +93,7 @@ func register(fs *flag.FlagSet) *flagValues {
 	fs.StringVar(&v.serveArgs, "serve-args", "", "arguments for the server, separated by spaces")
 	fs.StringVar(&v.dtype, "dtype", "", "of weights and KV cache (default: the framework's first)")
 	fs.StringVar(&v.loadFormat, "load-format", loadAuto, "auto, or dummy: random weights in the model's shapes")
+	fs.StringVar(&v.slo, "slo", "", "what a request has to keep to count in goodput, any of p2ft=200ms,tpot=50ms,latency=5s; a mode is not asked for what it cannot tell")
 	fs.BoolVar(&v.ignoreEOS, "ignore-eos", false, "let every answer run to max_tokens, where the framework can")
 	fs.DurationVar(&v.requestTimeout, "request-timeout", client.DefaultTimeout, "a request that takes longer has failed")
 	fs.DurationVar(&v.startTimeout, "start-timeout", 30*time.Minute, "a server that takes longer to be ready has failed")
@@ -112,6 +114,7 @@ type options struct {
 	tasks      []datasets.Task
 	modes      []datasets.Mode
 	parallels  []int
+	goodput    results.SLO
 	cpus       []int  // that servers are bound to; empty: no others than the suite
 	root       string // of this module
 }
@@ -135,6 +138,8 @@ func (v *flagValues) check(fs *flag.FlagSet) (*options, error) {
 		}
 	}
 	note("device", v.checkDevice())
+	o.goodput, err = results.ParseSLO(v.slo)
+	note("slo", err)
 	o.frameworks, err = list(v.frameworkList(), nil, target.ByName)
 	note("framework", err)
 	o.models, err = list(v.model, nil, o.parseModel)

@@ -4,11 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"servebench/datasets"
+	"servebench/results"
 )
 
 func TestOptions(t *testing.T) {
@@ -30,10 +32,15 @@ func TestOptions(t *testing.T) {
 	assert.Equal(t, filepath.Join(o.root, "out.csv"), o.csv, "a path begins where the user is, not in the package")
 
 	assert.Equal(t, 16, o.maxNumSeqs)
+	assert.Equal(t, results.SLO{}, o.goodput)
 	o, err = parse("-task", "fixed,fixed-in405-out64", "-input-len", "21", "-prefix-len", "400", "-output-len", "64", "-concurrency", "1,32")
 	require.NoError(t, err)
 	assert.Equal(t, []datasets.Task{"fixed-prefix400-in21-out64", "fixed-in405-out64"}, o.tasks)
 	assert.Equal(t, 32, o.maxNumSeqs)
+
+	o, err = parse("-slo", "tpot=50ms,latency=5s")
+	require.NoError(t, err)
+	assert.Equal(t, results.SLO{TPOT: 50 * time.Millisecond, Latency: 5 * time.Second}, o.goodput)
 
 	check := func(want []int, args ...string) {
 		t.Helper()
@@ -79,6 +86,7 @@ func TestOptionsRefused(t *testing.T) {
 	check(`-task: unknown task "fixed-in1-out1"`, "-task", "fixed-in1-out1")
 	check("-task: fixed-in1000-out64 has 1064 tokens, more than -max-model-len 1024", "-task", "fixed-in1000-out64")
 	check("-task: answers of fixed tasks run on", "-task", "chat,fixed")
+	check("-slo: p2ft=5: time: missing unit", "-slo", "p2ft=5")
 	check("-max-num-seqs: 0", "-max-num-seqs", "0")
 	check("-cpu: one value at most", "-test.cpu", "1,2")
 
