@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/aclements/go-moremath/stats"
 )
 
 // Verdict says whether a term of the contract between frameworks was kept. ""
@@ -124,17 +126,40 @@ func (c *Contract) Notes() []string {
 }
 
 // How far apart the median lengths of two frameworks' answers may be: the
-// greater of a share of the reference's and of a number of tokens. Sampled
-// answers of two correct servers to the same 100 prompts differ by less, since
-// most of them run to max_tokens.
+// greater of a share of the reference's and of a number of tokens.
 const (
 	LengthTolerance = 0.10
 	lengthTokens    = 2
+	// lengthChance is the p of the Mann-Whitney U test from which on a difference
+	// of sampled answers is taken for chance. Four answers a side can be below it.
+	lengthChance = 0.05
 )
 
-// LengthsDiffer reports whether two median lengths are too far apart.
-func LengthsDiffer(want, got float64) bool {
-	return math.Abs(got-want) > math.Max(lengthTokens, LengthTolerance*want)
+// CompareLengths compares the lengths of two frameworks' answers: Broken if
+// their medians are further apart than may be, and that is no chance; Noted if it
+// may be chance; Unknown if one has none.
+func CompareLengths(ref, own []float64) Verdict {
+	if len(ref) == 0 || len(own) == 0 {
+		return Unknown
+	}
+	want, have := Median(ref), Median(own)
+	if math.Abs(have-want) <= math.Max(lengthTokens, LengthTolerance*want) {
+		return Kept
+	}
+	if slices.Min(ref) == slices.Max(ref) && slices.Min(own) == slices.Max(own) {
+		return Broken // set lengths: there is no chance in them
+	}
+	test, err := stats.MannWhitneyUTest(ref, own, stats.LocationDiffers)
+	if err != nil || test.P >= lengthChance {
+		return Noted
+	}
+	return Broken
+}
+
+// Median returns the median of a list that is not empty, as all percentiles here.
+func Median(xs []float64) float64 {
+	m, _ := (&sample{xs: slices.Clone(xs)}).quantile(0.5)
+	return m
 }
 
 // The findings about prompts.

@@ -43,13 +43,27 @@ func TestContractVerdict(t *testing.T) {
 	assert.Equal(t, []string{"CONTRACT BROKEN, weights, beside custom: other files"}, c.Notes())
 }
 
-func TestLengthsDiffer(t *testing.T) {
-	assert.False(t, LengthsDiffer(64, 64))
-	assert.False(t, LengthsDiffer(64, 70))
-	assert.True(t, LengthsDiffer(64, 71))
-	assert.True(t, LengthsDiffer(64, 57))
-	assert.False(t, LengthsDiffer(5, 3), "two tokens are always allowed")
-	assert.True(t, LengthsDiffer(5, 2))
+func TestCompareLengths(t *testing.T) {
+	check := func(want Verdict, ref, own []float64) {
+		t.Helper()
+		before := slices.Clone(own)
+		assert.Equal(t, want, CompareLengths(ref, own), "%v beside %v", own, ref)
+		assert.Equal(t, before, own, "left in its order")
+	}
+	check(Unknown, nil, []float64{1})
+	check(Unknown, []float64{1}, nil)
+	check(Kept, []float64{64}, []float64{64})
+	check(Kept, []float64{64}, []float64{70})
+	check(Broken, []float64{64}, []float64{71})
+	check(Broken, []float64{64, 64}, []float64{57, 57, 57})
+	check(Kept, []float64{5}, []float64{3})
+	check(Broken, []float64{5}, []float64{2})
+
+	// Sampled answers: what a few say may be chance.
+	check(Noted, []float64{10, 11, 9, 30}, []float64{14, 13, 40, 8})
+	check(Broken, []float64{10, 11, 9, 12}, []float64{40, 31, 60, 28})
+	check(Noted, []float64{10, 11, 9}, []float64{40, 31, 60})
+	check(Kept, []float64{64, 64, 64, 12}, []float64{64, 64, 64, 3})
 }
 
 // contracts are what the passes of TestContractOutputs have.

@@ -73,6 +73,7 @@ type Summary struct {
 
 	Wall time.Duration // first send to last token of the completed requests
 
+	lengths []float64          // of the outputs, in tokens; nil if one's is not known
 	figures map[string]float64 // by Metric.Column, in its SI unit; absent: could not be had
 }
 
@@ -118,6 +119,10 @@ func (s *Summary) Figure(column string) (float64, bool) {
 	v, ok := s.figures[column]
 	return v, ok
 }
+
+// Lengths returns the numbers of tokens of the completed requests' outputs, nil
+// if one of them is not known.
+func (s *Summary) Lengths() []float64 { return s.lengths }
 
 // Values returns the figures for b.ReportMetric, in Metrics' order and
 // benchfmt's units: those that could be had, are not exactly 0 and are of one

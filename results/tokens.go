@@ -76,4 +76,5 @@ func (s *Summary) tokens(done []*Request) {
 		return
 	}
 	s.OutputMedian, _ = lengths.quantile(0.5)
+	s.lengths = lengths.xs
 }

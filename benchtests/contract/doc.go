@@ -55,5 +55,7 @@
 // # Lengths
 //
 // A framework that stops early looks fast. The medians of two frameworks'
-// answers to the same case may differ by results.LengthTolerance.
+// answers to the same case may differ by results.LengthTolerance. Beyond it the
+// contract is broken, unless the answers were sampled and are too few to tell the
+// difference from chance (results.CompareLengths).
 package contract

@@ -210,6 +210,8 @@ func (c *Comparison) Term() results.Term {
 	case c.Compared == 0:
 		t.Verdict, t.Detail = results.Unknown, fmt.Sprintf("none of %d prompts was answered by both", c.Asked)
 		return t
+	case 2*c.Compared < c.Asked:
+		t.Verdict = results.Unknown
 	case len(c.Differences) == 0:
 		t.Verdict = results.Kept
 	case c.Broken():

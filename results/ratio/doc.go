@@ -27,7 +27,7 @@
 // the greatest. One round has no interval.
 //
 // A framework whose answers have another median length than the base's, by more
-// than results.LengthTolerance, breaks the contract as well.
+// than results.LengthTolerance and in more rounds than chance would have it, breaks the contract as well.
 //
 // A pass in which requests failed, whose client was the limit, or whose prompts
 // or answers have other lengths than the other side's is used and warned of.

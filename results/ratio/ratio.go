@@ -195,26 +195,21 @@ func contract(rows, base []Row) results.Verdict {
 	for _, r := range rows {
 		c.Add(results.Term{Name: "row", Verdict: r.Contract})
 	}
-	want, have := outputMedian(base), outputMedian(rows)
-	if want > 0 && have > 0 && results.LengthsDiffer(want, have) {
-		c.Add(results.Term{Name: results.TermLengths, Verdict: results.Broken})
+	if v := results.CompareLengths(outputMedians(base), outputMedians(rows)); v == results.Broken {
+		c.Add(results.Term{Name: results.TermLengths, Verdict: v})
 	}
 	return c.Verdict()
 }
 
-// outputMedian is the median over rows of the median answer's length, 0 if it
-// is not known.
-func outputMedian(rows []Row) float64 {
+// outputMedians are the median lengths of the rows' answers, where they are known.
+func outputMedians(rows []Row) []float64 {
 	var all []float64
 	for _, r := range rows {
 		if r.OutputMedian > 0 {
 			all = append(all, r.OutputMedian)
 		}
 	}
-	if len(all) == 0 {
-		return 0
-	}
-	return median(all)
+	return all
 }
 
 // Comparable reports whether the ratio is one of two sides that keep the contract.
@@ -233,13 +228,13 @@ var doubts = []string{"INVALID", "OTHER LENGTHS", "they repeat"}
 // warn looks for what keeps the passes over a case from being comparable. Each
 // thing is told once for a framework.
 func (rep *Report) warn(sides map[string][]Row) {
-	want := outputMedian(sides[rep.Base])
+	want := outputMedians(sides[rep.Base])
 	prompt, least, most := 0.0, 0, 0 // of the first pass that has them, of the base if there is one
 	for _, f := range append([]string{rep.Base}, rep.Peers...) {
 		said := map[string]bool{}
-		if have := outputMedian(sides[f]); want > 0 && have > 0 && results.LengthsDiffer(want, have) {
+		if have := outputMedians(sides[f]); results.CompareLengths(want, have) == results.Broken {
 			rep.Warnings = append(rep.Warnings, Warning{sides[f][0].Case,
-				fmt.Sprintf("the median answer has %g tokens, that of %s %g (contract broken)", have, rep.Base, want)})
+				fmt.Sprintf("the median answer has %g tokens, that of %s %g (contract broken)", median(have), rep.Base, median(want))})
 		}
 		for _, r := range sides[f] {
 			say := func(format string, args ...any) {
