@@ -12,9 +12,27 @@
 //  4. Stop asks the leader's group to end (SIGTERM), and kills the tree when it does
 //     not in time.
 //
-// StartContainer does the same with a container (container.go); Endpoint is a
-// server that somebody else runs: nothing is started or stopped. All three are
-// a Server.
+// Endpoint is a server that somebody else runs: nothing is started or stopped.
+// Process, Container and Endpoint are a Server.
+//
+// # Pipeline of a container
+//
+//  1. ContainerCommand.check (container_check.go) refuses what no daemon can do.
+//  2. dial (container_daemon.go) finds the Docker daemon, or Podman's service:
+//     here, or elsewhere if DOCKER_HOST says so. sweep (container_sweep.go) removes
+//     what a killed suite left there.
+//  3. image (container_image.go) builds the image, or pulls it if it is not there,
+//     and tells how far it is. The time that takes is not the server's to start in.
+//  4. create and run (container_start.go) make the container and a network of its
+//     own and start it. Its port is published on the loopback interface, or, of a
+//     daemon elsewhere, on all of its machine's.
+//  5. watch (container_log.go) writes the log, without secrets, and waits for the
+//     end. address finds the URL; the readiness route is polled as a process's is.
+//  6. Container.Usage (container_usage.go) reads memory and CPU time as often as asked.
+//  7. Stop sends SIGTERM, kills after StopTimeout, and removes container and network.
+//
+// Mounts are folders of the daemon's machine: a daemon elsewhere must have them.
+// Without Docker every error says what else there is: -launch process, -host URL.
 //
 // # What a process gets
 //
@@ -40,4 +58,12 @@
 // Other systems have no subreaper: there the rest of the leader's group is
 // killed when the leader ends, and only an orderly end of the suite, SIGINT and
 // SIGTERM included, stops the server.
+//
+// A container is the daemon's child, so it outlives the suite. StartContainer
+// removes it when it fails or its context ends, Stop always does; a suite that
+// catches SIGINT and SIGTERM leaves none. When the suite is killed, Ryuk removes
+// container and network ten seconds later: a container that testcontainers runs
+// for that, unless TESTCONTAINERS_RYUK_DISABLED=true. Without it they stay until
+// the next StartContainer on this machine, whose sweep finds them by their labels:
+// the machine and process number that they name, and when that process began.
 package launch
