@@ -40,9 +40,13 @@ func (g *GPUs) Holders() ([]Holder, error) {
 	return held, nil
 }
 
-// programOf returns the name of a process's program on Linux, "" elsewhere and
-// where there is no such process here.
+// programOf returns the name of the program of a process that the driver names, ""
+// where there is no such process here: on other systems than Linux, and in a
+// container, where the number is another process's.
 func programOf(pid int) string {
+	if !hostProcessNumbers() {
+		return ""
+	}
 	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	if err != nil {
 		return ""
