@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -42,10 +43,12 @@ func TestWithGPU(t *testing.T) {
 	require.NotNil(t, env.GPU)
 	assert.Equal(t, []results.GPU{{UUID: "GPU-fake", Memory: 16 << 30}}, env.GPU.Devices)
 
-	f, err := os.Open(filepath.Join(s.results, "latest", results.FileCSV))
-	require.NoError(t, err)
-	defer f.Close()
-	rows, err := csv.NewReader(f).ReadAll()
+	text := func() string {
+		data, err := os.ReadFile(filepath.Join(s.results, "latest", results.FileCSV))
+		require.NoError(t, err)
+		return string(data)
+	}
+	rows, err := csv.NewReader(strings.NewReader(text())).ReadAll()
 	require.NoError(t, err)
 	require.Len(t, rows, 2)
 	cell := func(column string) string { return rows[1][slices.Index(rows[0], column)] }
@@ -57,6 +60,11 @@ func TestWithGPU(t *testing.T) {
 		assert.Empty(t, cell(column), column)
 	}
 	assert.Contains(t, cell("notes"), "temperature of GPU 0: Not Supported")
+
+	assert.NotContains(t, cell("notes"), "others may have used the GPUs")
+
+	require.Zero(t, s.run(append(args, "-shared-gpu")...), s.err.String())
+	assert.Contains(t, text(), "others may have used the GPUs too")
 
 	assert.NotZero(t, s.run(append(args, "-gpus", "1")...))
 	assert.Contains(t, s.err.String(), `-gpus: the list of GPUs "1": there is no "1", there are 0 (GPU-fake)`)

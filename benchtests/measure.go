@@ -257,6 +257,9 @@ func (p *pass) explain(s *suite, reqs []results.Request) {
 	case p.cache == contract.CacheShared:
 		note("the prefix cache had the shared prefix, from the warm-up")
 	}
+	if s.gpus != nil && (s.opt.sharedGPU || s.opt.host != "") {
+		note("others may have used the GPUs too: their utilisation, power, energy and device memory are not the server's alone")
+	}
 	d := p.demands()
 	p.notes = append(p.notes, adaptations(p.g.target.Capabilities, p.c, d)...)
 	if short := lengths(reqs); d.ignoreEOS && short != "" {
