@@ -48,6 +48,17 @@
 //
 // The command cmd/compare runs the suite for several frameworks in turns.
 //
+// # GPUs
+//
+// With -tags gpu the suite measures on GPUs (-device cuda) and watches those that
+// servers are given (-gpus); the default frameworks are those that compute there.
+// On a machine without a driver or a device it says which is missing and exits
+// with 1 before anything is begun: cases that were not measured may not look like
+// a pass. -device cpu asks no driver for anything, in such a program too, so
+// that servers which need no GPU, or simulate one, can be measured with it. A
+// server at -host is somebody else's; the GPUs of this machine are watched for it
+// where -gpus names some. Without -tags gpu, -device cuda is refused.
+//
 // # Whatever happens
 //
 // A pass that is finished is on the disk before the next one begins. A pass
