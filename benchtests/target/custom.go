@@ -15,6 +15,10 @@ import (
 // ServeEnv names the environment variable with the custom server's path.
 const ServeEnv = "SERVEBENCH_SERVE"
 
+// BuilderEnv names the environment variable with the image that the custom
+// server's is built on, where the Dockerfile's own cannot be pulled.
+const BuilderEnv = "SERVEBENCH_BUILDER"
+
 // custom is this project's own server. The suite does not import it: program
 // and image are built like any other.
 var custom = Target{
@@ -63,8 +67,8 @@ var custom = Target{
 	Tokens:  &vllmTokens,
 	Image: &Image{
 		GPU: "servebench:cuda", CPU: "servebench:cpu",
-		Build: &Build{CPU: "serving/Dockerfile", GPU: "serving/Dockerfile.cuda"},
-		Port:  8000, Models: "/models", Hub: "/hub", TokenEnv: "HF_TOKEN",
+		Build: &Build{CPU: "serving/Dockerfile", GPU: "serving/Dockerfile.cuda", Args: map[string]string{"BUILDER": BuilderEnv}},
+		Port:  8000, AsUser: true, Models: "/models", Hub: "/hub", TokenEnv: "HF_TOKEN",
 	},
 }
 

@@ -33,6 +33,7 @@ type Image struct {
 	Models  string // folder inside that a local model is mounted below, read-only
 	Hub     string // hub's cache inside (HF_HOME); "" if it reads none
 	ShmSize int64  // bytes of /dev/shm; 0 is Docker's own 64 MiB
+	AsUser  bool   // runs as whoever it is told, so as the user whose files it reads
 	// TokenEnv names the variable that the hub's token is passed in; "" if it takes none.
 	TokenEnv string
 	Ulimits  []Ulimit
@@ -54,6 +55,8 @@ type Mount struct{ Source, Target string }
 type Build struct {
 	CPU string // Dockerfile, from the module's root
 	GPU string
+	// Args names, for an ARG of the Dockerfile, the environment variable that sets it.
+	Args map[string]string
 }
 
 // Ref returns the image's reference for a machine with or without a GPU. The
