@@ -119,6 +119,7 @@ func TestInsideTGI(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, mounts, Mount{real, "/model/model.safetensors"})
 	assert.Len(t, mounts, 4, "three that were changed, and the weights")
-	assert.Contains(t, tgi.Image.Env(c), "HF_HUB_OFFLINE=1")
+	assert.Contains(t, tgi.Image.Env(got), "HF_HUB_OFFLINE=1")
+	assert.Contains(t, transformers.Image.Env(got), "HF_HUB_OFFLINE=1")
 	assert.NotContains(t, tgi.Image.Env(Config{Model: "org/name"}), "HF_HUB_OFFLINE=1")
 }

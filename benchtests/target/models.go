@@ -34,11 +34,6 @@ func (t *Target) ServedName(ctx context.Context, client *http.Client, baseURL st
 	return "", fmt.Errorf("the server at %s serves %q, none of which is %q: say one with -served-model-name", baseURL, have, wanted)
 }
 
-// ServedName is Target.ServedName of a server that lists what it serves.
-func ServedName(ctx context.Context, baseURL string, wanted ...string) (string, error) {
-	return new(Target).ServedName(ctx, nil, baseURL, wanted...)
-}
-
 // parseModels returns the ids of a list of models.
 func parseModels(text []byte) ([]string, error) {
 	var list struct {

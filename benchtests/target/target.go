@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -46,10 +47,11 @@ type Config struct {
 	Extra     []string // arguments passed on as they are, last
 }
 
-// local says whether the model is a folder or a file here, not a hub id.
+// local says whether the model is a folder or a file, here or in a container,
+// and not a hub id.
 func (c *Config) local() bool {
 	_, err := os.Stat(c.Model)
-	return err == nil
+	return err == nil || filepath.IsAbs(c.Model)
 }
 
 // tensorParallel returns over how many GPUs the model is split; 0 on CPUs.

@@ -244,7 +244,7 @@ func TestServedName(t *testing.T) {
 	check := func(models, want string) {
 		t.Helper()
 		answer = models
-		got, err := ServedName(t.Context(), srv.URL+"/", "gpt2", "openai-community/gpt2")
+		got, err := vllm.ServedName(t.Context(), nil, srv.URL+"/", "gpt2", "openai-community/gpt2")
 		require.NoError(t, err)
 		assert.Equal(t, want, got)
 	}
@@ -255,7 +255,7 @@ func TestServedName(t *testing.T) {
 	refused := func(models, want string) {
 		t.Helper()
 		answer = models
-		_, err := ServedName(t.Context(), srv.URL, "gpt2")
+		_, err := vllm.ServedName(t.Context(), nil, srv.URL, "gpt2")
 		assert.ErrorContains(t, err, want)
 	}
 	refused(`{"data":[{"id":"a"},{"id":"b"}]}`, `none of which is ["gpt2"]`)
@@ -264,7 +264,7 @@ func TestServedName(t *testing.T) {
 	status = http.StatusInternalServerError
 	refused(`{"data":[{"id":"gpt2"}]}`, "status 500")
 	srv.Close()
-	_, err := ServedName(t.Context(), srv.URL, "gpt2")
+	_, err := vllm.ServedName(t.Context(), nil, srv.URL, "gpt2")
 	assert.ErrorContains(t, err, "ask the server for its models")
 }
 
