@@ -127,6 +127,7 @@ type Container struct {
 	digest  string
 	url     string
 	pid     int
+	cgroup  *cgroup // of one on this machine, else nil
 
 	watched context.Context // ends the following of log and exit
 	unwatch context.CancelFunc

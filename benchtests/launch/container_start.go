@@ -78,7 +78,7 @@ func (c *Container) start(ctx context.Context) error {
 		c.Stop()
 		return fmt.Errorf("%w\nlast lines of %s:\n%s", err, c.cmd.Log, c.LogTail())
 	}
-	c.pid = c.process(ctx)
+	c.locate(ctx)
 	return nil
 }
 
@@ -240,22 +240,22 @@ func (c *Container) address(ctx context.Context) error {
 	}
 }
 
-// process returns the container's first process, if it is one of this machine:
-// a daemon behind a local socket may run in a virtual machine, whose numbers
-// mean other processes here.
-func (c *Container) process(ctx context.Context) int {
+// locate finds the container's first process and cgroup, if they are this
+// machine's: a daemon behind a local socket may run in a virtual machine, whose
+// numbers mean other processes here.
+func (c *Container) locate(ctx context.Context) {
 	if !c.daemon.here() {
-		return 0
+		return
 	}
 	info, err := c.handle.Inspect(ctx)
 	if err != nil || info.State == nil {
-		return 0
+		return
 	}
 	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", info.State.Pid))
 	if err != nil || !strings.Contains(string(groups), info.ID) {
-		return 0
+		return
 	}
-	return info.State.Pid
+	c.pid, c.cgroup = info.State.Pid, findCgroup("/sys/fs/cgroup", string(groups))
 }
 
 // Stop implements Server: it asks the server to end (SIGTERM), kills it when it

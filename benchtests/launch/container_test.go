@@ -114,11 +114,17 @@ func TestContainer(t *testing.T) {
 			assert.Equal(t, "/server", exe)
 		}
 	}
+	told, err := c.daemonUsage(t.Context())
+	require.NoError(t, err)
 	usage, err := c.Usage(t.Context())
 	require.NoError(t, err)
-	assert.Greater(t, usage.MemoryWorkingSet, int64(100<<10))
-	assert.Less(t, usage.MemoryWorkingSet, int64(1<<30))
-	assert.Positive(t, usage.CPU)
+	for _, u := range []ContainerUsage{told, usage} {
+		assert.Greater(t, u.MemoryWorkingSet, int64(100<<10))
+		assert.Less(t, u.MemoryWorkingSet, int64(1<<30))
+		assert.Positive(t, u.CPU)
+	}
+	assert.GreaterOrEqual(t, usage.CPU, told.CPU, "the later one")
+	assert.Equal(t, c.PID() != 0, c.cgroup != nil)
 
 	require.NoError(t, c.Stop())
 	require.NoError(t, c.Stop(), "again")

@@ -211,3 +211,39 @@ func TestOrphaned(t *testing.T) {
 	check("foreign labels", false, map[string]string{labelPID: "x"})
 	check("no start", false, map[string]string{labelStart: ""})
 }
+
+func TestFindCgroup(t *testing.T) {
+	check := func(name string, want *ContainerUsage, lines string, files map[string]string) {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			for file, text := range files {
+				require.NoError(t, os.MkdirAll(filepath.Join(root, filepath.Dir(file)), 0o755))
+				require.NoError(t, os.WriteFile(filepath.Join(root, file), []byte(text), 0o644))
+			}
+			g := findCgroup(root, lines)
+			if want == nil {
+				assert.Nil(t, g)
+				return
+			}
+			require.NotNil(t, g)
+			got, err := g.usage()
+			require.NoError(t, err)
+			assert.Equal(t, *want, got)
+			require.NoError(t, os.RemoveAll(root))
+			_, err = g.usage()
+			assert.Error(t, err, "the container is gone")
+		})
+	}
+	v2 := map[string]string{"system.slice/docker-c0.scope/memory.current": "1000\n",
+		"system.slice/docker-c0.scope/memory.stat": "anon 5\ninactive_file 300\nodd\n", "system.slice/docker-c0.scope/cpu.stat": "usage_usec 7\nuser_usec 6\n"}
+	check("v2", &ContainerUsage{700, 7000}, "0::/system.slice/docker-c0.scope\n", v2)
+	check("v2, from another namespace", nil, "0::/../docker-c0.scope\n", v2)
+	check("v2, without CPU", nil, "0::/g\n", map[string]string{"g/memory.current": "1", "g/memory.stat": "", "g/cpu.stat": "user_usec 6\n"})
+	v1 := map[string]string{"memory/docker/c0/memory.usage_in_bytes": "1000\n",
+		"memory/docker/c0/memory.stat": "inactive_file 1\ntotal_inactive_file 400\n", "cpuacct/docker/c0/cpuacct.usage": "1500\n"}
+	check("v1", &ContainerUsage{600, 1500}, "9:memory:/docker/c0\n4:cpu,cpuacct:/docker/c0\n1:name=systemd:/docker/c0\n0::/docker/c0\n", v1)
+	check("v1, apart", &ContainerUsage{600, 1500}, "0::/x\n4:cpuacct:/docker/c0\n3:cpu:/docker/c0\n9:memory:/docker/c0\n", v1)
+	check("v1, no memory", nil, "4:cpuacct:/docker/c0\n", v1)
+	check("foreign", nil, "what\n::\n:", nil)
+	check("not a number", nil, "0::/g\n", map[string]string{"g/memory.current": "max", "g/memory.stat": "", "g/cpu.stat": "usage_usec 1"})
+}
