@@ -16,16 +16,13 @@ typedef struct {
     const void *w;      // first panel of the group
     size_t panel_bytes; // from one panel to the next
     const char *ahead;  // weights that are needed next, to be asked for meanwhile:
-    int ahead_step;     // AHEAD bytes a line of w; 0: none
+    int ahead_step;     // at most 128 bytes a line of w; 0: none
     int k;              // terms; even for bfloat16 matrices (zero padded)
     const float *bias;  // [cols] or NULL
     float *out;         // the tile's first row, the group's first column
     size_t out_stride;  // floats
     int cols;           // columns of out that exist; fewer than 16 a panel at the end
 } matmul_tile;
-
-// AHEAD is what a tile asks for while it multiplies one line of each panel.
-#define AHEAD 128
 
 typedef void (*matmul_fn)(const matmul_tile *t);
 

@@ -63,8 +63,11 @@ static const char *tiles(const matmul_job *j, int worker) {
 // look_ahead has the `done`-th tile of a group ask for its share of the next group.
 static void look_ahead(matmul_tile *tile, const matmul_job *j, int g, int done, int groups) {
     const size_t lines = tile->panel_bytes / 64, group = tile->panel_bytes * j->group;
-    const size_t from = (size_t)done * lines * AHEAD;
-    tile->ahead_step = from < group && g + 1 < groups ? AHEAD : 0;
+    // Three panels by the time the second tile ends, and no sooner: asking for more
+    // at once makes both cores wait for memory, and later have it idle.
+    const int step = j->tiles > 1 ? 96 : 128;
+    const size_t from = (size_t)done * lines * (size_t)step;
+    tile->ahead_step = from < group && g + 1 < groups ? step : 0;
     tile->ahead = (const char *)j->w->data + (size_t)(g + 1) * group + from;
 }
 
