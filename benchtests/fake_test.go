@@ -3,6 +3,7 @@ package benchtests
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -31,6 +32,7 @@ const (
 	halfFail    behaviour = "half"         // fails every other request
 	dies        behaviour = "dies"         // the process ends in the second case of six requests
 	noStart     behaviour = "no-start"     // the process ends at once
+	neverReady  behaviour = "never-ready"  // answers 503 for good
 )
 
 // fakeTokens is the length of the fake server's answers: words of at most six letters.
@@ -51,6 +53,9 @@ func newFake(b behaviour) *fakeServe {
 func (f *fakeServe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/health":
+		if f.how.Load() == neverReady {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
 		return
 	case "/v1/models":
 		fmt.Fprint(w, `{"data":[{"id":"gpt2"}]}`)
@@ -75,6 +80,9 @@ func (f *fakeServe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"error":{"message":"out of memory"}}`, http.StatusInternalServerError)
 	case how == dies && n == int64(minWarm+contract.ProbeSize+6+1+3):
 		fmt.Fprintln(os.Stderr, "fatal: out of memory")
+		if os.Getpid() == 1 { // a container's first process, which no signal of its own kills
+			os.Exit(137)
+		}
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
 	case how == stalls, how == stallsLater && n > int64(minWarm+contract.ProbeSize+6+1+6+1+6+1+2):
@@ -151,9 +159,11 @@ func fakeServeMain() {
 	if b == "" {
 		return
 	}
-	port := ""
+	host, port := "127.0.0.1", ""
 	for i, a := range os.Args {
 		switch a {
+		case "--host":
+			host = os.Args[i+1]
 		case "--version":
 			fmt.Println("fake 1.0")
 			os.Exit(0)
@@ -165,6 +175,9 @@ func fakeServeMain() {
 		fmt.Fprintln(os.Stderr, "fatal: no weights")
 		os.Exit(3)
 	}
-	fmt.Println("process", os.Getpid(), strings.Join(os.Args[1:], " "))
-	panic(http.ListenAndServe("127.0.0.1:"+port, newFake(b)))
+	if pid := os.Getpid(); pid > 1 { // a container's number is not the machine's
+		fmt.Println("process", pid)
+	}
+	fmt.Println("arguments", strings.Join(os.Args[1:], " "))
+	panic(http.ListenAndServe(net.JoinHostPort(host, port), newFake(b)))
 }

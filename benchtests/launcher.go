@@ -31,9 +31,12 @@ const defaultKeyEnv = "SERVEBENCH_API_KEY"
 // checkLaunch reads the flags that are about how servers are started, and
 // refuses those that contradict each other. -host has its own check.
 func (o *options) checkLaunch() error {
+	o.launchWhy = "-launch " + o.launch
 	switch o.launch {
 	case "":
-		o.launch = defaultLaunch[o.device]
+		if o.launch, o.launchWhy = defaultLaunch[o.device], "as always on "+o.device+" unless -launch says otherwise"; o.image != "" {
+			o.launch, o.launchWhy = launchContainer, "-image names one"
+		}
 	case launchAuto, launchContainer, launchProcess:
 	default:
 		return fmt.Errorf("-launch: unknown value %q: choose from %s, %s, %s", o.launch, launchAuto, launchContainer, launchProcess)
@@ -51,19 +54,19 @@ func (o *options) checkLaunch() error {
 		}
 	}
 	switch {
+	case o.image != "" && (o.venv != "" || o.serveBin != ""):
+		return errors.New("-image: it is either an image or a program (-venv, -serve-bin)")
 	case o.launch == launchContainer && (o.venv != "" || o.serveBin != ""):
 		return errors.New("-launch: a container has its own programs, so -venv and -serve-bin mean nothing")
 	case o.launch == launchProcess && o.image != "":
 		return errors.New("-image: a process has no image; give -launch container")
-	case o.image != "" && (o.venv != "" || o.serveBin != ""):
-		return errors.New("-image: it is either an image or a program (-venv, -serve-bin)")
 	case o.image != "" && len(o.frameworks) > 1:
 		return errors.New("-image: one image is of one framework: give one with -framework")
 	case o.sharedGPU && o.device == deviceCPU:
 		return fmt.Errorf("-shared-gpu: there is no GPU to share with -device %s", deviceCPU)
 	}
-	if o.image != "" {
-		o.launch = launchContainer // which is what it asks for
+	if o.image != "" && o.launch == launchAuto {
+		o.launch, o.launchWhy = launchContainer, "-image names one"
 	}
 	return nil
 }
@@ -87,13 +90,7 @@ func (o *options) choose(ctx context.Context, t *target.Target, docker func(cont
 	if o.host != "" {
 		return choice{launchEndpoint, "-host says that it runs already"}, nil
 	}
-	asked := choice{o.launch, "-launch " + o.launch}
-	if o.launch == defaultLaunch[o.device] && o.launch != launchAuto {
-		asked.why = "as always on " + o.device + " unless -launch says otherwise"
-	}
-	if o.image != "" {
-		asked.why = "-image names one"
-	}
+	asked := choice{o.launch, o.launchWhy}
 	switch o.launch {
 	case launchProcess:
 		return asked, nil

@@ -115,6 +115,7 @@ type options struct {
 	modes      []datasets.Mode
 	parallels  []int
 	goodput    results.SLO
+	launchWhy  string // why launch is what it is
 	cpus       []int  // that servers are bound to; empty: no others than the suite
 	root       string // of this module
 }

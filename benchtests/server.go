@@ -1,9 +1,11 @@
 package benchtests
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -204,7 +206,7 @@ func (g *group) startContainer(ctx context.Context, c target.Config, info *resul
 	cmd := launch.ContainerCommand{
 		Entrypoint: image.Entrypoint, Port: image.Port, Ready: g.target.Ready, Log: g.logFile(),
 		CPUs: launch.FormatCPUs(o.cpus), ShmSize: image.ShmSize, CapAdd: image.CapAdd, SecurityOpt: image.SecurityOpt,
-		StartTimeout: o.startTimeout, Progress: g.s.log,
+		StartTimeout: o.startTimeout, Progress: &comments{w: g.s.log},
 		SecretEnv: map[string]launch.Secret{},
 	}
 	if info.Image, err = o.imageOf(g.target); err != nil {
@@ -212,7 +214,15 @@ func (g *group) startContainer(ctx context.Context, c target.Config, info *resul
 	}
 	cmd.Image, cmd.Tag, cmd.Digest = splitReference(info.Image)
 	if file := image.Dockerfile(c.GPU); file != "" && o.image == "" {
-		cmd.Build = &launch.Build{Context: o.root, Dockerfile: file}
+		cmd.Build = &launch.Build{Context: o.root, Dockerfile: file, Args: map[string]string{}}
+		for arg, variable := range image.Build.Args {
+			if value := os.Getenv(variable); value != "" {
+				cmd.Build.Args[arg] = value
+			}
+		}
+	}
+	if image.AsUser {
+		cmd.User = fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
 	}
 	args := g.target.Args
 	if image.Args != nil {
@@ -290,6 +300,25 @@ func (g *group) logFile() string {
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 			return path
 		}
+	}
+}
+
+// comments writes lines as tell does, whatever pieces they come in.
+type comments struct {
+	w    io.Writer
+	line []byte
+}
+
+// Write implements io.Writer.
+func (c *comments) Write(text []byte) (int, error) {
+	c.line = append(c.line, text...)
+	for {
+		i := bytes.IndexByte(c.line, '\n')
+		if i < 0 {
+			return len(text), nil
+		}
+		tell(c.w, "%s", c.line[:i])
+		c.line = c.line[i+1:]
 	}
 }
 

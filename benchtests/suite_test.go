@@ -65,7 +65,7 @@ func (s *bench) start(more ...string) {
 	require.NoError(s.t, err)
 	args := []string{"-test.run=^$", "-test.bench=.", "-test.benchtime=6x", "-results", s.results, "-model", "gpt2=" + s.model,
 		"-start-timeout", "1m", "-concurrency", "1", "-device", deviceCPU}
-	if !slices.Contains(append(s.args, more...), "-host") {
+	if all := append(slices.Clone(s.args), more...); !slices.Contains(all, "-host") && !slices.Contains(all, "-image") {
 		args = append(args, "-serve-bin", s.serve)
 	}
 	s.out.Reset()
