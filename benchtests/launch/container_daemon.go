@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -35,6 +36,9 @@ type daemon struct {
 type silent struct{}
 
 func (silent) Printf(string, ...any) {}
+
+// beSilent is called once, as testcontainers does not guard what it sets.
+var beSilent = sync.OnceFunc(func() { tclog.SetDefault(silent{}) })
 
 // DockerAvailable returns nil if containers can be started here, else an
 // ErrNoDocker that says what was tried. The daemon that was found first is the
@@ -72,7 +76,7 @@ func dial(ctx context.Context) (*daemon, error) {
 }
 
 func connect(ctx context.Context) (*daemon, error) {
-	tclog.SetDefault(silent{})
+	beSilent()
 	// A daemon that is asked for by name and does not answer is an error.
 	// testcontainers would go on to the next one that it finds.
 	if named := os.Getenv("DOCKER_HOST"); named != "" {
