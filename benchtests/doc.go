@@ -16,7 +16,9 @@
 //     due in a group (a framework with a model) prepares the prompts (prompts.go)
 //     and starts the server (group.go), which all cases of the group share.
 //  4. For each case, pass by pass: suite.measure (measure.go) warms the server
-//     up with prompts of its own, sends one request an iteration in a closed loop
+//     up with prompts of its own, finds out whether what it gives may stand beside
+//     other frameworks' figures (contract.go, package contract), makes the prompts
+//     cold, sends one request an iteration in a closed loop
 //     (package load) through package client while package telemetry watches the
 //     server's processes, decodes and recounts what came back, and hands it to
 //     results.Run.Add, which puts it on the disk.
@@ -36,8 +38,10 @@
 // A server that keeps what prompts begin with answers a prompt that it has seen
 // several times faster. Such caches are therefore turned off, where the
 // framework has them, and every pass over a case may send the same prompts.
-// With -enable-prefix-caching they stay on. Then the tasks with datasets are
-// warm from their second pass on, which their rows say; the fixed tasks, with
+// With -enable-prefix-caching they stay on. Then, before each pass over a task
+// with a dataset, the server is told to empty its cache; where it cannot, every
+// prompt of the pass begins with some digits of its own. The rows' cache column
+// says which (go doc servebench/benchtests/contract.Cold). The fixed tasks, with
 // prompts and answers of set lengths (datasets.DrawFixed), have other prompts in
 // every pass and case, so that a cache is of use exactly where they are to begin
 // alike: there the warm-up has the prefix too.
@@ -58,6 +62,15 @@
 // that servers which need no GPU, or simulate one, can be measured with it. A
 // server at -host is somebody else's; the GPUs of this machine are watched for it
 // where -gpus names some. Without -tags gpu, -device cuda is refused.
+//
+// # The contract between frameworks
+//
+// Every row says whether the framework was fed the same tokens, ran the same
+// weights in the same type, wrote as much and said the same when asked greedily
+// as the first framework of the run, or as that of another run (-reference). What
+// was checked before the measurement is in contract.json; a row that breaks the
+// contract is marked in every output, and its line in bench.txt has a
+// configuration of its own, so that benchstat puts it in no table with others.
 //
 // # Whatever happens
 //

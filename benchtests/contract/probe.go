@@ -13,11 +13,11 @@ import (
 )
 
 // ProbeTokens is how long a probe's answer may be.
-const ProbeTokens = 48
+const ProbeTokens = 32
 
 // probeTimeout bounds all requests of a probe together. A server that computes
 // two tokens a second still ends in it.
-const probeTimeout = 5 * time.Minute
+const probeTimeout = 3 * time.Minute
 
 // probeFailures is after how many failed requests in a row a probe is given up.
 const probeFailures = 2

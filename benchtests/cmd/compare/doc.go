@@ -19,7 +19,7 @@
 //     What is finished is kept: started again with the same
 //     -out, compare goes on where it was.
 //  5. report (report.go) puts all runs together: bench.txt, results.csv, benchstat.txt,
-//     ratios.md, ratios.csv and the environments. The method is in go doc
+//     ratios.md, ratios.csv, the environments and contracts. The method is in go doc
 //     servebench/results/ratio.
 //
 // Prefix caches are on, as every framework has them by default. Prompts are

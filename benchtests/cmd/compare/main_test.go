@@ -39,13 +39,25 @@ func TestMain(m *testing.M) {
 // speeds are the frameworks' output tokens a second.
 var speeds = map[string]time.Duration{"custom": 400, "vllm": 100, "transformers": 20}
 
+// checkedBy is what a framework's turn finds out: that the probe of all but the
+// first differs, if they are told of the first one's run.
+func checkedBy(framework, model, reference string) results.Checked {
+	c := results.Checked{Framework: framework, Model: model, Prompts: []results.PromptCheck{{Task: "fixed-in21-out64", Finding: results.IDsEqual}}}
+	if reference != "" {
+		c.Reference = "custom"
+		c.Terms = []results.Term{{Name: results.TermProbe, Verdict: results.Noted, Detail: "9 of 10 equal"}}
+	}
+	return c
+}
+
 // suite writes a run of one case as the suite would, on a machine that is
 // slower in each round.
 func suite(broken string) error {
 	fs := flag.NewFlagSet("suite", flag.ExitOnError)
 	dir, framework, model := fs.String("results", "", ""), fs.String("framework", "", ""), fs.String("model", "", "")
 	round := fs.Int("seed", 0, "")
-	for _, name := range []string{"test.bench", "task", "mode", "concurrency", "test.run", "test.timeout", "test.benchtime", "max-num-seqs", "dtype", "serve-bin", "ignore", "reference"} {
+	reference := fs.String("reference", "", "")
+	for _, name := range []string{"test.bench", "task", "mode", "concurrency", "test.run", "test.timeout", "test.benchtime", "max-num-seqs", "dtype", "serve-bin", "ignore"} {
 		fs.String(name, "", "")
 	}
 	fs.Bool("enable-prefix-caching", false, "")
@@ -64,6 +76,9 @@ func suite(broken string) error {
 	err = run.AddServer(results.Server{Framework: *framework, Model: name, Version: "1", Path: path})
 	if err == nil {
 		err = run.AddDataset(results.File{Name: "prompts", SHA256: fmt.Sprint(*round)})
+	}
+	if err == nil {
+		err = run.SetChecked(checkedBy(*framework, name, *reference))
 	}
 	if err != nil {
 		return err
@@ -114,12 +129,14 @@ func TestCompare(t *testing.T) {
 	assert.Contains(t, table.String(), "| 0.25 [0.25, 0.25] | 3 |", "of the time to the first token")
 	assert.NotContains(t, table.String(), "Warnings")
 	assert.NotContains(t, table.String(), "Not the same")
+	assert.Contains(t, table.String(), "- custom, gpt2: prompts of fixed-in21-out64 ids equal; what the others are compared with\n")
+	assert.Contains(t, table.String(), "- vllm, gpt2: prompts of fixed-in21-out64 ids equal; probe beside custom noted (9 of 10 equal)\n")
 
 	stat, err := os.ReadFile(filepath.Join(c.out, "benchstat.txt"))
 	require.NoError(t, err)
 	assert.Regexp(t, `(?s)custom +│ +vllm +│ +transformers`, string(stat))
 	assert.Len(t, regexp.MustCompile(`(?m)^ +│ +out-tok/s`).FindAllString(string(stat), -1), 1, "rounds do not part the tables")
-	for _, name := range []string{"ratios.md", "ratios.csv", "results.csv", "environment-vllm-gpt2.json"} {
+	for _, name := range []string{"ratios.md", "ratios.csv", "results.csv", "environment-vllm-gpt2.json", "contract-vllm-gpt2.json"} {
 		assert.FileExists(t, filepath.Join(c.out, name))
 	}
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,7 +50,11 @@ func (c *comparison) report(ctx context.Context, out io.Writer) error {
 	if err := c.environments(turns); err != nil {
 		return err
 	}
-	return errors.Join(c.ratios(out, differences(turns)), c.benchstat(ctx))
+	checks, err := checked(turns)
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.ratios(out, checks, differences(turns)), c.benchstat(ctx))
 }
 
 // merge writes bench.txt and results.csv of all turns.
@@ -89,24 +94,74 @@ func (c *comparison) write(name string, data []byte) error {
 }
 
 // environments copies the environment of each framework's first turn with each
-// model: they differ in servers, and in load and time.
+// model, and what was checked in it: they differ in servers, and in load and time.
 func (c *comparison) environments(turns []finished) error {
 	seen := map[string]bool{}
 	for _, t := range turns {
-		name := fmt.Sprintf("environment-%s-%s.json", t.framework.Name, t.model.name)
-		if seen[name] {
+		of := fmt.Sprintf("-%s-%s.json", t.framework.Name, t.model.name)
+		if seen[of] {
 			continue
 		}
-		seen[name] = true
-		data, err := os.ReadFile(filepath.Join(c.folder(t.turn), results.Latest, results.FileEnvironment))
-		if err != nil {
-			return err
-		}
-		if err := c.write(name, data); err != nil {
-			return err
+		seen[of] = true
+		for what, name := range map[string]string{"environment": results.FileEnvironment, "contract": results.FileContract} {
+			data, err := os.ReadFile(filepath.Join(c.folder(t.turn), results.Latest, name))
+			if errors.Is(err, fs.ErrNotExist) && name == results.FileContract {
+				continue // a turn from before there was one
+			}
+			if err != nil {
+				return err
+			}
+			if err := c.write(what+of, data); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// checked returns what was found out about each framework with each model before
+// it was measured, in its first turn that has it, as a list.
+func checked(turns []finished) (string, error) {
+	var b strings.Builder
+	seen := map[string]bool{}
+	for _, t := range turns {
+		all, err := t.folder.Checked()
+		if err != nil {
+			return "", err
+		}
+		for _, c := range all {
+			if name := c.Framework + ", " + c.Model; !seen[name] {
+				seen[name] = true
+				fmt.Fprintf(&b, "- %s: %s\n", name, checkedLine(&c))
+			}
+		}
+	}
+	if b.Len() == 0 {
+		return "", nil
+	}
+	return "Checked before anything was measured (contract.json of the first turns):\n\n" + b.String() + "\n", nil
+}
+
+func checkedLine(c *results.Checked) string {
+	var parts []string
+	for _, p := range c.Prompts {
+		parts = append(parts, fmt.Sprintf("prompts of %s %s", p.Task, p.Finding))
+	}
+	beside := ""
+	if c.Reference != "" {
+		beside = " beside " + c.Reference
+	}
+	for _, t := range c.Terms {
+		part := fmt.Sprintf("%s%s %s", t.Name, beside, t.Verdict)
+		if t.Detail != "" {
+			part += " (" + t.Detail + ")"
+		}
+		parts = append(parts, part)
+	}
+	if c.Reference == "" {
+		parts = append(parts, "what the others are compared with")
+	}
+	return strings.Join(parts, "; ")
 }
 
 // differences returns what was not the same for all frameworks of a round, or
@@ -137,7 +192,7 @@ func differences(turns []finished) []string {
 }
 
 // ratios writes ratios.md and ratios.csv, and the first to out as well.
-func (c *comparison) ratios(out io.Writer, differ []string) error {
+func (c *comparison) ratios(out io.Writer, checks string, differ []string) error {
 	f, err := os.Open(filepath.Join(c.out, results.FileCSV))
 	if err != nil {
 		return err
@@ -162,6 +217,7 @@ func (c *comparison) ratios(out io.Writer, differ []string) error {
 		}
 		text.WriteString("\n")
 	}
+	text.WriteString(checks)
 	if len(differ) > 0 {
 		fmt.Fprintf(&text, "Not the same:\n\n- %s\n", strings.Join(differ, "\n- "))
 	}
