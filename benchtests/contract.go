@@ -201,7 +201,7 @@ func (p *pass) goCold(ctx context.Context) error {
 	case p.srv.PID() == 0 && s.opt.host != "" && !s.opt.prefixCaching:
 		p.cache = contract.CacheUnknown
 		return nil
-	case !s.opt.prefixCaching || !t.PrefixCache:
+	case !t.CachesAlways && (!s.opt.prefixCaching || !t.PrefixCache):
 		p.cache = contract.CacheOff
 		return nil
 	case p.set.prefix:

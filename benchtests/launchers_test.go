@@ -4,36 +4,26 @@ package benchtests
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"servebench/benchtests/launch"
 )
 
-// fakeBinary builds the test binary that plays the server so that it runs in an
-// empty image, once.
-var fakeBinary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "servebench-fake")
-	if err != nil {
-		return "", err
-	}
-	build := exec.Command("go", "test", "-c", "-o", filepath.Join(dir, "serve"), ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: %s", err, text)
-	}
-	return dir, nil
-})
-
 // fakeImage makes an image of the fake server, which is removed with the test.
-func fakeImage(t *testing.T, b behaviour) string {
+// binary builds the program.
+func fakeImage(t *testing.T, b behaviour, binary func() error, dir string) string {
 	t.Helper()
 	if os.Getenv("TESTCONTAINERS_RYUK_DISABLED") == "" {
 		t.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true") // its image would have to be pulled
@@ -44,8 +34,7 @@ func fakeImage(t *testing.T, b behaviour) string {
 	if _, err := exec.LookPath("docker"); err != nil {
 		t.Skipf("SKIPPED, the fake server's image cannot be made without Docker's program: %v", err)
 	}
-	dir, err := fakeBinary()
-	require.NoError(t, err)
+	require.NoError(t, binary())
 	image := "servebench-fake:" + string(b)
 	build := exec.Command("docker", "build", "-q", "-t", image, "-f", "-", dir)
 	build.Stdin = strings.NewReader(fmt.Sprintf("FROM scratch\nCOPY serve /serve\nENV %s=%s\nENTRYPOINT [\"/serve\"]\n", fakeServeEnv, b))
@@ -73,12 +62,21 @@ func TestFaults(t *testing.T) {
 		{broken, nil, 1, map[string]string{"chat/sync/0": "6/6", "chat/stream/0": "6/6"}, "stream-broken"},
 		{garbage, nil, 1, map[string]string{"chat/sync/0": "6/6", "chat/stream/0": "6/6"}, "bad-json"},
 	}
+	dir := t.TempDir()
+	binary := sync.OnceValue(func() error { // so that it runs in an empty image
+		build := exec.Command("go", "test", "-c", "-o", filepath.Join(dir, "serve"), ".")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if text, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, text)
+		}
+		return nil
+	})
 	for _, by := range []string{launchProcess, launchContainer} {
 		for _, f := range faults {
 			t.Run(by+"/"+string(f.how), func(t *testing.T) {
 				flags := []string{"-launch", by}
 				if by == launchContainer {
-					flags = append(flags, "-image", fakeImage(t, f.how))
+					flags = append(flags, "-image", fakeImage(t, f.how, binary, dir))
 				}
 				s := newBench(t, f.how, append([]string{"-task", "chat"}, flags...)...)
 				require.Equal(t, f.status, s.run(f.flags...), "%s%s", &s.out, &s.err)
@@ -91,11 +89,10 @@ func TestFaults(t *testing.T) {
 				}
 				assert.Contains(t, s.out.String(), f.says)
 				assert.Contains(t, s.err.String(), "# custom of gpt2 as "+by+": ")
-				environment, err := os.ReadFile(filepath.Join(s.results, "latest", "environment.json"))
-				require.NoError(t, err)
-				if f.rows != nil {
-					assert.Contains(t, string(environment), fmt.Sprintf(`"launch": %q`, by))
-					assert.Equal(t, by == launchContainer, strings.Contains(string(environment), `"image_digest": "sha256:`))
+				if servers := s.environment().Servers; f.rows != nil {
+					require.Len(t, servers, 1)
+					assert.Equal(t, by, servers[0].Launch)
+					assert.Equal(t, by == launchContainer, strings.HasPrefix(servers[0].Digest, "sha256:"))
 				}
 			})
 		}
@@ -103,4 +100,77 @@ func TestFaults(t *testing.T) {
 	if text, err := exec.Command("docker", "ps", "-aq", "--filter", "ancestor=servebench-fake").Output(); err == nil {
 		assert.Empty(t, string(text), "no container is left")
 	}
+}
+
+// TestEndpoint measures a server that runs already and wants a key: what cannot
+// be known of it is in no output, and neither is the key.
+func TestEndpoint(t *testing.T) {
+	const key = "a-key-that-nobody-sees"
+	fake := newFake(good)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+key {
+			http.Error(w, `{"error":{"message":"Incorrect API key provided: `+r.Header.Get("Authorization")+`"}}`, http.StatusUnauthorized)
+			return
+		}
+		fake.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	s := newBench(t, good, "-task", "chat", "-host", srv.URL)
+	t.Setenv(defaultKeyEnv, "another-key")
+	require.Equal(t, 1, s.run())
+	assert.Contains(t, s.out.String(), "it wants a key, or another one")
+	t.Setenv(defaultKeyEnv, key)
+	require.Zero(t, s.run(), "%s%s", &s.out, &s.err)
+	assert.Equal(t, map[string]string{"chat/sync/0": "0/6", "chat/stream/0": "0/6"}, s.rows())
+
+	outputs := s.out.String() + s.err.String()
+	files, err := filepath.Glob(filepath.Join(s.results, "[0-9]*", "*.*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		outputs += string(data)
+	}
+	assert.NotContains(t, outputs, key)
+	assert.NotContains(t, outputs, "another-key")
+	for _, unit := range []string{"host-mem-B", "host-mem-pss-B", "server-cpu-ns/ktok", "gpu-mem-B"} {
+		for line := range strings.Lines(s.out.String() + s.benchTxt()) {
+			if strings.HasPrefix(line, "BenchmarkServe/") {
+				assert.NotContains(t, line, unit)
+			}
+		}
+	}
+	for _, row := range s.records() {
+		for _, column := range []string{"host_mem_b", "host_mem_pss_b", "container_mem_b", "server_cpu_s", "server_cpu_s_per_ktok", "gpu_mem_b", "gpu_device_mem_b", "gpu_energy_j"} {
+			value, known := row[column]
+			require.True(t, known, column)
+			assert.Empty(t, value, "%s: what cannot be had is absent, not zero", column)
+		}
+		assert.Contains(t, row["notes"], "a server that runs elsewhere")
+	}
+	servers := s.environment().Servers
+	require.Len(t, servers, 1)
+	assert.Equal(t, launchEndpoint, servers[0].Launch)
+}
+
+// TestProcessIsRecorded holds that what a process was given is in the record.
+func TestProcessIsRecorded(t *testing.T) {
+	venv := pythonWith(t, "vllm")
+	var own unix.CPUSet
+	require.NoError(t, unix.SchedGetaffinity(0, &own))
+	first := 0
+	for !own.IsSet(first) {
+		first++
+	}
+	s := newBench(t, good, "-task", "chat", "-mode", "sync", "-cpus", strconv.Itoa(first), "-venv", venv)
+	require.Zero(t, s.run(), "%s%s", &s.out, &s.err)
+	servers := s.environment().Servers
+	require.Len(t, servers, 1)
+	got := servers[0]
+	assert.Equal(t, launchProcess, got.Launch)
+	assert.Equal(t, "as always on cpu unless -launch says otherwise", got.Reason)
+	assert.Equal(t, strconv.Itoa(first), got.CPUs)
+	assert.Contains(t, got.Env, "VIRTUAL_ENV="+venv)
+	assert.Equal(t, s.serve, got.Command[0])
 }

@@ -5,6 +5,7 @@ package benchtests
 import (
 	"bytes"
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"servebench/datasets/tokenizertest"
+	"servebench/results"
 )
 
 // bench is the suite as users run it: the test binary, in a process of its own.
@@ -122,8 +124,8 @@ func (s *bench) servers() []int {
 	return pids
 }
 
-// rows returns the newest run's CSV rows by task/mode/repeat: "failed/requests".
-func (s *bench) rows() map[string]string {
+// records returns the newest run's CSV rows, by column.
+func (s *bench) records() []map[string]string {
 	s.t.Helper()
 	f, err := os.Open(filepath.Join(s.results, "latest", "results.csv"))
 	if os.IsNotExist(err) {
@@ -131,14 +133,41 @@ func (s *bench) rows() map[string]string {
 	}
 	require.NoError(s.t, err)
 	defer f.Close()
-	records, err := csv.NewReader(f).ReadAll()
+	lines, err := csv.NewReader(f).ReadAll()
 	require.NoError(s.t, err)
+	var records []map[string]string
+	for _, line := range lines[1:] {
+		record := map[string]string{}
+		for i, column := range lines[0] {
+			record[column] = line[i]
+		}
+		records = append(records, record)
+	}
+	return records
+}
+
+// rows returns them by task/mode/repeat: "failed/requests".
+func (s *bench) rows() map[string]string {
+	s.t.Helper()
+	records := s.records()
+	if records == nil {
+		return nil
+	}
 	rows := map[string]string{}
-	for _, r := range records[1:] {
-		col := func(name string) string { return r[slices.Index(records[0], name)] }
-		rows[col("task")+"/"+col("mode")+"/"+col("repeat")] = col("failed") + "/" + col("requests")
+	for _, r := range records {
+		rows[r["task"]+"/"+r["mode"]+"/"+r["repeat"]] = r["failed"] + "/" + r["requests"]
 	}
 	return rows
+}
+
+// environment returns the newest run's.
+func (s *bench) environment() results.Environment {
+	s.t.Helper()
+	data, err := os.ReadFile(filepath.Join(s.results, "latest", "environment.json"))
+	require.NoError(s.t, err)
+	var e results.Environment
+	require.NoError(s.t, json.Unmarshal(data, &e))
+	return e
 }
 
 // lines returns the benchmark lines of a text by name, as often as each is there.
