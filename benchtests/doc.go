@@ -14,7 +14,10 @@
 //     (ceiling.go).
 //  3. BenchmarkServe walks over the matrix (matrix.go). The first case that is
 //     due in a group (a framework with a model) prepares the prompts (prompts.go)
-//     and starts the server (group.go), which all cases of the group share.
+//     and has the server, which all cases of the group share (group.go): options.choose
+//     (launcher.go) says whether it is a container, a process or an endpoint,
+//     suite.takeGPUs (exclusive.go) makes the GPUs free for it, and group.start
+//     (server.go) starts it and writes down what it is.
 //  4. For each case, pass by pass: suite.measure (measure.go) warms the server
 //     up with prompts of its own, finds out whether what it gives may stand beside
 //     other frameworks' figures (contract.go, package contract), makes the prompts
@@ -23,6 +26,19 @@
 //     server's processes, decodes and recounts what came back, and hands it to
 //     results.Run.Add, which puts it on the disk.
 //  5. suite.close ends what is left and says which cases are still to be done.
+//
+// # What a framework cannot do
+//
+// A case is the same for all frameworks. Where one cannot do what the case asks
+// it is adapted by a rule, and the row's notes say so: adaptations (adapt.go) has
+// them all. What would make the row another case is refused instead.
+//
+// # One server at a time
+//
+// A group's server is stopped before the next group's starts. Where servers have
+// GPUs the next one waits, for a minute at most, until no more of their memory is
+// in use than before the first; the error names who holds it. -shared-gpu does
+// not wait, for GPUs that other programs use too.
 //
 // # Iterations and passes
 //
