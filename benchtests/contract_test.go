@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -171,4 +172,17 @@ func TestCold(t *testing.T) {
 		assert.Equal(t, want, sum.Cache)
 	}
 	assert.Zero(t, l.resets)
+}
+
+// TestServerDiesInProbe has the server end before anything is measured: the case
+// is not, and the next gets a new server.
+func TestServerDiesInProbe(t *testing.T) {
+	s := newBench(t, diesProbed, "-task", "chat,qa", "-mode", "sync")
+	require.Equal(t, 1, s.run())
+	assert.Contains(t, s.out.String(), "the server died while the contract between frameworks was checked")
+	assert.Contains(t, s.out.String(), "fatal: bad prompt", "the log's last lines")
+	checked, err := os.ReadFile(filepath.Join(s.results, "latest", results.FileContract))
+	require.NoError(t, err)
+	assert.Contains(t, string(checked), `"error":"server-died"`, "%s", checked)
+	assert.Len(t, s.rows(), 1, "the second case is measured: the probe is not sent again")
 }

@@ -31,6 +31,7 @@ const (
 	stallsLater behaviour = "stalls-later" // never ends an answer after three passes of a case
 	halfFail    behaviour = "half"         // fails every other request
 	dies        behaviour = "dies"         // the process ends in the second case of six requests
+	diesProbed  behaviour = "dies-probed"  // the process ends in the contract's probe
 	noStart     behaviour = "no-start"     // the process ends at once
 	neverReady  behaviour = "never-ready"  // answers 503 for good
 )
@@ -62,9 +63,10 @@ func (f *fakeServe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var req struct {
-		Model  string `json:"model"`
-		Prompt string `json:"prompt"`
-		Stream bool   `json:"stream"`
+		Model     string `json:"model"`
+		Prompt    string `json:"prompt"`
+		MaxTokens int    `json:"max_tokens"`
+		Stream    bool   `json:"stream"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&req); err != nil || req.Model != "gpt2" {
 		http.Error(w, `{"error":{"message":"no such model"}}`, http.StatusNotFound)
@@ -78,6 +80,10 @@ func (f *fakeServe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case how == status500, how == halfFail && n%2 == 0:
 		http.Error(w, `{"error":{"message":"out of memory"}}`, http.StatusInternalServerError)
+	case how == diesProbed && req.MaxTokens == contract.ProbeTokens:
+		fmt.Fprintln(os.Stderr, "fatal: bad prompt")
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
 	case how == dies && n == int64(minWarm+contract.ProbeSize+6+1+3):
 		fmt.Fprintln(os.Stderr, "fatal: out of memory")
 		if os.Getpid() == 1 { // a container's first process, which no signal of its own kills

@@ -28,7 +28,8 @@
 // # Prompts
 //
 // Asked is about the measured prompts themselves, as a tokenizer warms no cache:
-// at most SampleSize, evenly spaced over the draw. They are never sent to the
+// at most SampleSize, evenly spaced over the draw, that of the first pass where
+// every pass has its own. They are never sent to the
 // model for it. Text is tokenized as the completion route does, special tokens
 // included; what a chat template adds is seen in the counts, which the answers to
 // the warm-up prompts give before the measurement and those to the measured

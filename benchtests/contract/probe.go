@@ -114,14 +114,34 @@ func (o *ProbeOptions) ask(ctx context.Context, prompt datasets.Prompt, call cli
 	var r results.Request
 	o.Client.Do(ctx, call).Decode(&r)
 	a := results.ProbeAnswer{Prompt: prompt.ID, Text: r.Text, Finish: r.Finish, Error: r.Error, Detail: r.Detail}
-	if a.Error != "" {
-		select {
-		case <-o.Gone:
-			a.Error = results.ClassServerDied
-		default:
-		}
+	if a.Error != "" && o.isGone(a.Error == results.ClassConnect || a.Error == results.ClassStreamBroken) {
+		a.Error = results.ClassServerDied
 	}
 	return a
+}
+
+// deathGrace is how long a process may take to be gone after its connections are.
+const deathGrace = time.Second
+
+// isGone reports whether the server is gone; one whose connection broke is waited for.
+func (o *ProbeOptions) isGone(broken bool) bool {
+	grace := time.Duration(0)
+	if broken && o.Gone != nil {
+		grace = deathGrace
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-o.Gone:
+		return true
+	case <-timer.C:
+	}
+	select {
+	case <-o.Gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // encode gives each answer the ids of its text.
