@@ -93,9 +93,9 @@
 // A pass that is finished is on the disk before the next one begins. A pass
 // whose server died is finished too: its benchmark fails, its row in results.csv
 // counts the failed requests, and the next case gets a new server. SIGINT,
-// SIGTERM and SIGHUP end the requests in flight, stop the server with its whole
-// process group, and exit with 128 plus the signal's number; a second one exits
-// at once. If the suite is killed the kernel ends the server (package launch).
+// SIGTERM and SIGHUP end the requests in flight, stop the server with all that it
+// started, and exit with 128 plus the signal's number; a second one exits
+// at once. If the suite is killed, a reaper ends the server (package launch).
 // When the time that -timeout gives does not suffice, the suite ends before go
 // test would kill it, exits with 75, and goes on when it is run again.
 package benchtests
