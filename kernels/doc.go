@@ -45,8 +45,11 @@
 //  11. Read        gives rows in host memory
 //
 // Activations are float32. A device opened as bfloat16 keeps matrices and the
-// KV cache in bfloat16, rounds a MatMul's input rows to bfloat16 (nearest,
-// ties to even), accumulates in float32 and keeps everything else in float32.
+// KV cache in bfloat16, rounds a MatMul's input rows and Attention's queries
+// (behind their rotation) to bfloat16 (nearest, ties to even), accumulates in
+// float32 and keeps everything else in float32. It may also round Attention's
+// weights, e^(score − the largest of those it looks at together), before they are
+// multiplied by values; their sum, which divides, is then that of the rounded ones.
 // Opened as float32 it rounds nothing.
 //
 // What a row of the result holds never depends on which other rows are in the

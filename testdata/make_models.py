@@ -16,8 +16,10 @@ and 80 tokens:
               largest, over the vocabulary, of the standard deviations over 64
               random perturbations (below)
 
-A device in bfloat16 rounds three things: matrices (embeddings too) when they are
-loaded, the input rows of every product, and keys and values when they are cached.
+A device in bfloat16 rounds matrices (embeddings too) when they are loaded, the
+input rows of every product, keys and values when they are cached, and queries; it
+may round attention's weights, whose sum it then divides by, so that they still
+add up to 1.
 A number between 2^k and 2^(k+1) has neighbours 2^(k-7) apart there, so that it
 moves by up to 2^(k-8). A perturbation adds to each of exactly these numbers a
 random one, uniform within that distance, in float64.
@@ -28,8 +30,7 @@ import torch
 from torch import nn
 from transformers import (AttentionInterface, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig,
                           MistralForCausalLM, PhiConfig, PhiForCausalLM, Qwen2Config, Qwen2ForCausalLM)
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.pytorch_utils import Conv1D
 
 PERTURBATIONS = 64
@@ -90,12 +91,18 @@ def perturbed(x):
     return x + torch.ldexp(2 * torch.rand_like(x) - 1, exponent - 9)
 
 
-def perturbed_attention(module, query, key, value, *args, **kwargs):
-    return sdpa_attention_forward(module, query, perturbed(key), perturbed(value), *args, **kwargs)
+def perturbed_attention(module, query, key, value, mask, scaling=None, **_):
+    """query [1, H, rows, E], key and value [1, G, rows, E], mask added to scores."""
+    group = query.shape[1] // key.shape[1]
+    key, value = (perturbed(x).repeat_interleave(group, 1) for x in (key, value))
+    scores = perturbed(query) @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling) + mask
+    # A device rounds e^(score - top), where top is the largest score.
+    weights = perturbed((scores - scores.amax(-1, keepdim=True)).exp())
+    return (weights / weights.sum(-1, keepdim=True) @ value).transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register("perturbed", perturbed_attention)
-AttentionMaskInterface.register("perturbed", sdpa_mask)
+AttentionMaskInterface.register("perturbed", eager_mask)
 
 
 def deviations(model, prompts):

@@ -41,8 +41,35 @@ typedef struct {
     int32_t seq, first, count;
 } attention_tile;
 
+// A tile of one KV head and what its queries see.
+typedef struct {
+    const attention_tile *tile;
+    const int32_t *blocks; // of the sequence
+    int g;                 // KV head
+    int row[MAX_QUERIES], head[MAX_QUERIES];
+    int lo[MAX_QUERIES], hi[MAX_QUERIES]; // positions
+    int unit_lo, unit_hi;                 // units, counted over the sequence
+} attention_view;
+
+// The units of a span that a tile looks at.
+typedef struct attention_units {
+    const char *unit[SPAN];
+    int start[SPAN];  // position of the first token
+    int tokens[SPAN]; // that the unit has room for
+    int n;
+    int lo, hi; // positions that some query of the tile sees
+    const struct attention_units *next; // that are looked at after these; NULL: not known
+} attention_units;
+
+// A walk over the spans of items [item, end), one item after the other.
+typedef struct {
+    int item, end, span;
+    attention_view view;   // of the item
+    attention_units units; // of the span; item is end when there is no more
+} attention_walk;
+
 struct attention_job {
-    const isa *isa;
+    const attention_kind *kind;
     const float *qkv;
     float *out;
     const char *layer; // the cache's
@@ -68,6 +95,16 @@ struct attention_job {
 // Floats of the sums of a tile: largest score and sum of weights of each
 // query, then the weighted values [queries][ceil(E/16)·16].
 static inline size_t partial_floats(int e) { return MAX_QUERIES * (2 + (size_t)ceil_div(e, 16) * 16); }
+
+// attention_look fills in what the queries of an item (tile × KV head) see.
+void attention_look(const attention_job *j, int item, attention_view *v);
+
+// attention_span lists the units of a span that they look at.
+void attention_span(const attention_job *j, const attention_view *v, int span, attention_units *k);
+
+// attention_start begins a walk, attention_next goes to its next span.
+void attention_start(const attention_job *j, attention_walk *w, int item, int end);
+void attention_next(const attention_job *j, attention_walk *w);
 
 // Floats of a tile's queries: [2·ceil(E/2)][queries].
 static inline size_t query_floats(int e) { return MAX_QUERIES * 2 * (size_t)ceil_div(e, 2); }

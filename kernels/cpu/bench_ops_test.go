@@ -19,7 +19,7 @@ func BenchmarkAttention(b *testing.B) {
 	const block = 16
 	for _, dtype := range []kernels.DType{kernels.BF16, kernels.F32} {
 		for _, isa := range ISAs() {
-			if isa == "avx512bf16" {
+			if isa == "avx512bf16" && dtype == kernels.F32 {
 				continue // the same as avx512
 			}
 			for _, model := range []struct {
@@ -34,7 +34,7 @@ func BenchmarkAttention(b *testing.B) {
 					seqs, rows, len int
 				}{{"decode", 1, 1, 405}, {"decode", 1, 1, 4096}, {"decode", 16, 1, 405}, {"prefill", 1, 405, 405}, {"prefill", 1, 64, 4096}} {
 					b.Run(fmt.Sprintf("dtype=%v/isa=%s/model=%s/seqs=%d/len=%d/op=%s", dtype, isa, model.name, c.seqs, c.len, c.name), func(b *testing.B) {
-						attend(b, open(b, Options{DType: dtype, ISA: isa}), c.seqs, c.rows, c.len, model.a, block)
+						attend(b, open(b, Options{DType: dtype, ISA: isa}), c.seqs, c.rows, c.len, model.a, block, isa == "avx512bf16")
 					})
 				}
 			}
@@ -53,7 +53,7 @@ func fill(c kernels.KV) {
 	}
 }
 
-func attend(b *testing.B, d *device, seqs, rows, length int, a kernels.Attn, block int) {
+func attend(b *testing.B, d *device, seqs, rows, length int, a kernels.Attn, block int, dots bool) {
 	per := (length + block - 1) / block
 	const layers = 24 // more than a cache holds
 	kv, err := d.NewKV(kernels.KVShape{Layers: layers, Blocks: per * seqs, BlockSize: block, KVHeads: a.KVHeads, HeadDim: a.HeadDim})
@@ -76,7 +76,7 @@ func attend(b *testing.B, d *device, seqs, rows, length int, a kernels.Attn, blo
 	fill(kv)
 	layer := 0
 	seen := float64(rows) * (float64(length) - float64(rows-1)/2) // positions, over the rows of a sequence
-	w := work{bytes: float64(2 * seqs * length * a.KVHeads * a.HeadDim * d.dtype.Size()), flops: 4 * float64(seqs) * seen * float64(a.Heads*a.HeadDim)}
+	w := work{bytes: float64(2 * seqs * length * a.KVHeads * a.HeadDim * d.dtype.Size()), flops: 4 * float64(seqs) * seen * float64(a.Heads*a.HeadDim), dots: dots}
 	measure(b, d, w, func() {
 		d.Attention(out, qkv, kv, layer, a)
 		layer = (layer + 1) % layers

@@ -124,6 +124,7 @@ cpu_device *cpu_open(int isa, int dtype, int threads, const int32_t *cpus) {
     d->isa = isa == CPU_AVX2 ? &isa_avx2 : &isa_avx512;
     d->bf16 = dtype == CPU_BF16;
     d->matmul = !d->bf16 ? &d->isa->f32 : isa == CPU_AVX512BF16 ? &matmul_avx512bf16 : &d->isa->bf16;
+    d->attention = d->bf16 && isa == CPU_AVX512BF16 ? &attention_avx512bf16 : &d->isa->attention;
     d->pool = pool_new(threads, cpus);
     if (!d->pool) {
         free(d);

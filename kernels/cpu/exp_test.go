@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// expError is the bound that rows_kernel.h states.
+// expError is the bound that vec_exp.h states.
 const expError = 1.5 * 0x1p-23
 
 func TestExp(t *testing.T) {

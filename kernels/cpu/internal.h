@@ -67,20 +67,26 @@ typedef struct {
 
 typedef struct attention_job attention_job;
 
+// How an instruction set computes attention.
+typedef struct {
+    int queries; // rows × heads in a tile
+    void (*run)(const attention_job *j, int task, int worker);
+} attention_kind;
+
 // An instruction set.
 typedef struct {
     matmul_kind f32, bf16;
-    int queries; // rows × heads in an attention tile
+    attention_kind attention; // of either dtype
     void (*norm)(const norm_job *j, int lo, int hi);
     void (*activate)(const activate_job *j, int lo, int hi);
     void (*add)(float *out, const float *x, const float *y, size_t n);
     void (*store_kv)(const store_job *j, int lo, int hi);
-    void (*attention)(const attention_job *j, int task, int worker);
     void (*vexp)(float *dst, const float *src, int n);
 } isa;
 
 extern const isa isa_avx512, isa_avx2;
 extern const matmul_kind matmul_avx512bf16;
+extern const attention_kind attention_avx512bf16;
 
 // Scratch memory that grows and never shrinks.
 typedef struct {
@@ -97,10 +103,11 @@ typedef struct block {
 struct cpu_device {
     pool *pool;
     const isa *isa;
-    const matmul_kind *matmul; // for the device's dtype
-    int bf16;                  // dtype
-    block *blocks;             // of cpu_alloc
-    char *chunk;               // of cpu_alloc, for small pieces: the rest of it
+    const matmul_kind *matmul;       // for the device's dtype
+    const attention_kind *attention; // for the device's dtype
+    int bf16;                        // dtype
+    block *blocks;                   // of cpu_alloc
+    char *chunk;                     // of cpu_alloc, for small pieces: the rest of it
     size_t chunk_left;
     cpu_step step;
     scratch step_mem;   // the step's arrays

@@ -6,9 +6,11 @@
 #include "attention.h"
 #include "transpose_avx512.h"
 #include "vec_avx512.h"
+#include "vec_exp.h"
 
 #include "rows_kernel.h"
 
+#include "attention_fma.h"
 #include "attention_kernel.h"
 #include "matmul_kernel.h"
 #include "store_kernel.h"
@@ -26,11 +28,10 @@ TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2)
 const isa isa_avx512 = {
     .f32 = {4, 12, 8, PANELS, ALL(f32_, _avx512), ALL(f32_, _one_avx512), pack_f32_avx512},
     .bf16 = {4, 12, 8, PANELS, ALL(bf16_, _avx512), ALL(bf16_, _one_avx512), pack_bf16_avx512},
-    .queries = QUERIES,
+    .attention = {QUERIES, attend_avx512},
     .norm = norm_avx512,
     .activate = activate_avx512,
     .add = add_avx512,
     .store_kv = store_kv_avx512,
-    .attention = attention_avx512,
     .vexp = vexp_avx512,
 };

@@ -8,9 +8,11 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#ifndef ISA // else vec_avx512bf16.h has them
 #define FN static inline __attribute__((always_inline, target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")))
 #define KERNEL static __attribute__((noinline, target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")))
 #define ISA(name) name##_avx512
+#endif
 
 #define W 16  // lanes
 #define NV 1  // vectors in 16 lanes

@@ -144,6 +144,9 @@ func (s *suite) batches(t *testing.T) {
 	if s.dtype == kernels.BF16 {
 		tol = modelBF16
 	}
+	if s.rounded {
+		tol = modelWeighed
+	}
 	for _, c := range []struct {
 		block, window int
 		lens          []int

@@ -184,7 +184,8 @@ func (s *suite) attention(t *testing.T) {
 		if c.a.Scale > 1 {
 			tol = attendedPeaked
 		}
-		w.compare(t, fmt.Sprintf("%+v, B %d, lengths %v", c.a, c.block, c.lens), run(got), run(want), tol)
+		w.compareRows(t, fmt.Sprintf("%+v, B %d, lengths %v", c.a, c.block, c.lens), run(got), run(want),
+			s.attended(tol, c.a, steps...))
 	}
 }
 
@@ -228,7 +229,7 @@ func (s *suite) attentionRotated(t *testing.T) {
 			rope := kernels.Rope{Dims: c.dims, Table: r.float(angles(64, c.dims), 64, c.dims)}
 			return p.attend(r, 25, p.kv(r, 1, c.a.KVHeads, c.a.HeadDim), 0, c.a, rope, steps...)
 		}
-		w.compare(t, fmt.Sprintf("%+v", c), run(got), run(want), tol)
+		w.compareRows(t, fmt.Sprintf("%+v", c), run(got), run(want), s.attended(tol, c.a, steps...))
 	}
 }
 
@@ -247,13 +248,13 @@ func (s *suite) attentionStaleCache(t *testing.T) {
 	for _, blockSize := range []int{16, 5, 24} {
 		old, p := place(26, blockSize, 64), place(27, blockSize, 37, 2)
 		p.total = max(p.total, old.total)
+		steps := []*kernels.Step{p.step(rows{0, 0, 36}, rows{1, 0, 1}), p.step(rows{0, 36, 37}, rows{1, 1, 2})}
 		run := func(r rig) []float32 {
 			kv := p.kv(r, 1, a.KVHeads, a.HeadDim)
 			qkv := r.buffer(bad, cols)
 			r.step(old.step(rows{0, 0, 64}), func() { r.dev.StoreKV(qkv, kv, 0, kernels.Rope{}, a) })
-			return p.attend(r, 28, kv, 0, a, kernels.Rope{}, p.step(rows{0, 0, 36}, rows{1, 0, 1}),
-				p.step(rows{0, 36, 37}, rows{1, 1, 2}))
+			return p.attend(r, 28, kv, 0, a, kernels.Rope{}, steps...)
 		}
-		w.compare(t, fmt.Sprintf("B %d", blockSize), run(got), run(want), attended)
+		w.compareRows(t, fmt.Sprintf("B %d", blockSize), run(got), run(want), s.attended(attended, a, steps...))
 	}
 }

@@ -10,11 +10,13 @@ import (
 // Open opens the device under test; it fails or skips the test where it cannot.
 type Open func(t *testing.T, dtype kernels.DType) kernels.Device
 
-// Run tests a device against ref in float32 and bfloat16.
-func Run(t *testing.T, open Open) {
+// Run tests a device against ref in float32 and bfloat16. weights is what a device
+// opened as bfloat16 holds Attention's weights in: BF16 where it rounds them, F32
+// where it does not.
+func Run(t *testing.T, weights kernels.DType, open Open) {
 	for _, dtype := range []kernels.DType{kernels.F32, kernels.BF16} {
 		t.Run(dtype.String(), func(t *testing.T) {
-			s := &suite{dtype: dtype, open: open}
+			s := &suite{dtype: dtype, rounded: dtype == kernels.BF16 && weights == kernels.BF16, open: open}
 			t.Run("Embed", s.embed)
 			t.Run("Norm", s.norm)
 			t.Run("MatMul", s.matMul)
@@ -39,8 +41,9 @@ func Run(t *testing.T, open Open) {
 
 // suite is the cases for one dtype.
 type suite struct {
-	dtype kernels.DType
-	open  Open
+	dtype   kernels.DType
+	rounded bool // Attention's weights are, to bfloat16
+	open    Open
 }
 
 // pair opens the device under test and the reference; they are closed with the test.

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"servebench/kernels"
 )
 
 // tolerance allows |got − want| ≤ abs + rel·|want|.
@@ -26,12 +28,15 @@ var (
 	// ref and the device see them, so bfloat16 needs no more.
 	multiplied = tolerance{abs: 2e-6, rel: 1e-6}
 	// A score, of the order of 1, is off by a few roundings, which makes its
-	// weight off by as much, relatively; the exponential adds 1.5·2⁻²³.
+	// weight off by as much, relatively; the exponential adds 1.5·2⁻²³. Queries,
+	// like the inputs of a product, are rounded to bfloat16 in ref too. weighed
+	// has what rounding the weights adds.
 	attended = tolerance{abs: 1e-6, rel: 1e-6}
 	// Scores of the order of 40 are off by 40 times as much.
 	attendedPeaked = tolerance{abs: 2e-5, rel: 2e-5}
-	// Behind a rotation, a key that lies at the middle of two bfloat16 values
-	// may go to the other one: 2⁻⁸ of one element of one key.
+	// Behind a rotation, a key or a query that lies at the middle of two bfloat16
+	// values may go to the other one: 2⁻⁸ of one element of one key, or of one
+	// term of each score, 2⁻⁸/√E.
 	attendedRotated = tolerance{abs: 1e-3, rel: 1e-3}
 	// An activation is eight roundings, one exponential (1.5·2⁻²³) and a
 	// division. The exponential turns a rounding of its argument u into u
@@ -41,7 +46,58 @@ var (
 	// inputs of its 9 products may be rounded the other way (2⁻⁸).
 	modelF32  = tolerance{abs: 4e-6, rel: 4e-6}
 	modelBF16 = tolerance{abs: 2e-3, rel: 2e-3}
+	// With rounded weights as well, each of the 2 layers' attention may be off by
+	// what weighed allows at most, on its way to logits of the order of 1.
+	modelWeighed = tolerance{abs: 2e-3 + 2*0x1p-8, rel: 2e-3}
 )
+
+// weighed is tol and what a device that rounds Attention's weights to bfloat16 may
+// be off by beside, in a row that sees n positions.
+//
+// With weights a, Σa = 1, whose relative errors are δ, |δ| ≤ 2⁻⁸, a result o = Σ a·v
+// moves by Σ a·δ·(v − o): it is divided by the sum of the rounded weights. Values are
+// in (-1, 1), so that Σ a·|v − o| ≤ 1 and no result moves by more than 2⁻⁸ (and 2⁻⁸
+// of that, for what is divided by); one that sees a single position does not move.
+//
+// Mostly it is less. δ has a standard deviation of 0.42·2⁻⁸: uniform within half the
+// distance of two neighbours, of numbers spread evenly over the logarithms. v − o has
+// √⅓, and Σa² is e^(1/9)/n where scores have the deviation ⅓ that queries and keys
+// uniform in (-1, 1) and a scale of 1/√E give them. The sum of n such errors has
+// 2⁻⁸·0.26/√n; allowed are six of it.
+func weighed(tol tolerance, n int, usual bool) tolerance {
+	switch most := 0x1p-8 * (1 + 0x1p-8); {
+	case n <= 1:
+	case usual:
+		tol.abs += min(most, 6*0x1p-8*0.26/math.Sqrt(float64(n)))
+	default:
+		tol.abs += most
+	}
+	return tol
+}
+
+// attended is the tolerance of each row of attention whose steps are given, as
+// attend returns them: behind each step's rows there are two of canvas' marks.
+func (s *suite) attended(tol tolerance, a kernels.Attn, steps ...*kernels.Step) (rows []tolerance) {
+	for _, step := range steps {
+		for _, p := range step.Positions {
+			rows = append(rows, s.attendedAt(tol, a, int(p)))
+		}
+		rows = append(rows, exact, exact)
+	}
+	return rows
+}
+
+// attendedAt is the tolerance of the row at position p.
+func (s *suite) attendedAt(tol tolerance, a kernels.Attn, p int) tolerance {
+	if !s.rounded {
+		return tol
+	}
+	n := p + 1
+	if a.Window > 0 {
+		n = min(n, a.Window)
+	}
+	return weighed(tol, n, a.Scale <= 1)
+}
 
 // worst keeps the largest error of a group as a share of what is allowed.
 type worst struct {
@@ -52,8 +108,17 @@ type worst struct {
 // compare fails the test where got is further from want than tol allows.
 func (w *worst) compare(t *testing.T, what string, got, want []float32, tol tolerance) {
 	t.Helper()
+	w.compareRows(t, what, got, want, []tolerance{tol})
+}
+
+// compareRows is compare with a tolerance for each row.
+func (w *worst) compareRows(t *testing.T, what string, got, want []float32, rows []tolerance) {
+	t.Helper()
 	require.Len(t, got, len(want), what)
+	require.Zero(t, len(want)%len(rows), what)
+	cols := len(want) / len(rows)
 	for i := range want {
+		tol := rows[i/cols]
 		g, x := float64(got[i]), float64(want[i])
 		if got[i] == want[i] || g != g && x != x {
 			continue

@@ -170,10 +170,14 @@ func (d *device) Attention(out, qkv kernels.Buffer, cache kernels.KV, layer int,
 		rows := int(s.Starts[q+1]) - first
 		spread(rows*a.Heads, 2*int(s.Lens[q])*a.HeadDim, func(lo, hi int) {
 			var scores, sums []float64
+			query := make([]float32, a.HeadDim)
 			for i := lo; i < hi; i++ {
 				t, h := first+i/a.Heads, i%a.Heads
+				for j, v := range in.row(t)[h*a.HeadDim:][:a.HeadDim] {
+					query[j] = d.round(v)
+				}
 				scores, sums = c.attend(scores, sums, o.row(t)[h*a.HeadDim:][:a.HeadDim],
-					in.row(t)[h*a.HeadDim:][:a.HeadDim], blocks, int(s.Positions[t]), layer, h/(a.Heads/a.KVHeads), a)
+					query, blocks, int(s.Positions[t]), layer, h/(a.Heads/a.KVHeads), a)
 			}
 		})
 	}

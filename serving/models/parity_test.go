@@ -26,13 +26,14 @@ const float32Bound = 1e-4
 //
 // bfloat16 has 8 significant bits: storing x moves it by up to half the distance
 // between neighbours, 2⁻⁹ to 2⁻⁸ of its size. A device rounds matrices, the rows
-// that they multiply, and keys and values (package kernels); each rounding's
-// error is a number of its own, as good as random. A logit's error is, to first
-// order, the sum of those of some 10⁴ to 10⁵ roundings, each times how much the
-// logit depends on that number: normally distributed, whatever each one is. Its
-// standard deviation cannot be had from shapes, since it depends on how sharp
-// attention is: make_models.py finds it with Transformers in float64, by drawing
-// all the errors at random 64 times. Nothing measured here goes into it.
+// that they multiply, keys and values, queries and perhaps the weights of values
+// (package kernels); each rounding's error is a number of its own, as good as
+// random. A logit's error is, to first order, the sum of those of some 10⁴ to 10⁵
+// roundings, each times how much the logit depends on that number: normally
+// distributed, whatever each one is. Its standard deviation cannot be had from
+// shapes, since it depends on how sharp attention is: make_models.py finds it with
+// Transformers in float64, by drawing all the errors at random 64 times. Nothing
+// measured here goes into it.
 //
 // A model's runs compare some 1.5·10⁴ logits. A normal variable is beyond 4
 // deviations in one of them, and beyond 6 with a probability of 2·10⁻⁹ each.
