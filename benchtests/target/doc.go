@@ -51,7 +51,7 @@
 // Where a framework cannot do as the others do, its Capabilities say so and the
 // suite writes it into the row.
 //
-// Of custom, vllm, tgi, transformers and llamacpp what is said here is held
-// against recorded exchanges (the quirks_*_test.go files); of sglang and ollama
-// it was read in their sources.
+// Of vllm, tgi, transformers, llamacpp and ollama what is said here is held
+// against recorded exchanges (the quirks_*_test.go files); of sglang it was read
+// in its source.
 package target

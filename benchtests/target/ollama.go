@@ -21,8 +21,7 @@ import (
 // OllamaEnv names the environment variable with the path of Ollama's program.
 const OllamaEnv = "SERVEBENCH_OLLAMA"
 
-// ollama is Ollama. Nothing is recorded of it: what is said here was read in its
-// repository at v0.32.15.
+// ollama is Ollama, recorded at v0.32.15 (testdata/ollama) and read in its source.
 //
 // It is asked through /v1, not through its own /api/generate and /api/chat. Both
 // are the same handlers, /v1 with a translation before and behind; so what is
@@ -117,8 +116,10 @@ func ollamaName(served string) string {
 
 // ollamaTag returns the model for an API: /v1/completions puts every prompt into
 // the model's template, so the one for completions has a template that is the
-// prompt alone, and the one for chats has what the file says. Both are the same
-// weights.
+// prompt alone. The one for chats has what Ollama makes of the file: its own
+// template where it knows one that is much like the file's, else the file's. So
+// SmolLM2's chats lose the system message that its template brings, 20 tokens,
+// which the counts of prompts tell. Both models are the same weights.
 func ollamaTag(served string, api datasets.API) string {
 	switch {
 	case !strings.HasPrefix(served, ollamaSpace):

@@ -39,10 +39,15 @@ type exchange struct {
 // separator stands between a recording's request and its response.
 const separator = "======== RESPONSE ========"
 
-// exchanges reads all that was recorded with a peer, by name.
+// exchanges reads all that was recorded with a peer, by name. Of Ollama, which is
+// not among the shared recordings, there are a few in testdata.
 func exchanges(t *testing.T, peer string) map[string]*exchange {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(testdata.Shared(t, "peers"), peer, "*.http"))
+	dir := filepath.Join("testdata", peer)
+	if _, err := os.Stat(dir); err != nil {
+		dir = testdata.Shared(t, "peers", peer)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.http"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files, "no recordings of %s", peer)
 	all := map[string]*exchange{}
@@ -94,7 +99,8 @@ type quirk struct {
 // TestQuirks holds every quirk of every peer against the recordings of it, and
 // that there is no recording that shows nothing.
 func TestQuirks(t *testing.T) {
-	for peer, quirks := range map[string][]quirk{"vllm": vllmQuirks, "tgi": tgiQuirks, "transformers": transformersQuirks, "llamacpp": llamaQuirks} {
+	for peer, quirks := range map[string][]quirk{"vllm": vllmQuirks, "tgi": tgiQuirks, "transformers": transformersQuirks,
+		"llamacpp": llamaQuirks, "ollama": ollamaQuirks} {
 		t.Run(peer, func(t *testing.T) {
 			recorded := exchanges(t, peer)
 			of := func(name string) *exchange {
@@ -238,7 +244,7 @@ func server(t *testing.T, recordings ...*exchange) string {
 func TestRecorded(t *testing.T) {
 	// What a peer is known to pass over, whatever it is called.
 	passedOver := map[string][]string{"llamacpp": {"min_p", "top_k", "repeat_penalty", "cache_prompt"}}
-	for _, target := range []*Target{&vllm, &tgi, &transformers, &llamacpp} {
+	for _, target := range []*Target{&vllm, &tgi, &transformers, &llamacpp, &ollama} {
 		recorded := exchanges(t, target.Name)
 		for _, api := range datasets.APIs() {
 			taken := map[string]bool{}
