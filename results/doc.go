@@ -7,7 +7,8 @@
 //     goes on with the last one if it was cut short and nothing that decides
 //     the figures has changed since, Create begins a new one.
 //  2. For each server it starts it calls Run.AddServer, with the hash of the
-//     weights from DigestWeights.
+//     weights from DigestWeights, and Run.SetChecked with what was found out
+//     about its terms beside other frameworks (contract.go).
 //  3. It measures a pass over a case (unless Run.Done has it) as a list of
 //     Request, and hands it to Run.Add with what telemetry saw.
 //  4. Add checks the records (Request.Check) and computes a Summary: Summarize
@@ -64,6 +65,16 @@
 // throughput. Disagreements are counted in columns of their own.
 // A recount may differ though nobody is wrong: an end token that is counted
 // has no text, and a model need not write text in its tokenizer's own way.
+//
+// # The contract
+//
+// Figures of two frameworks may stand beside each other if both were fed the same
+// tokens, ran the same weights in the same type and wrote as much. Options.Contract
+// says of a pass which of these terms were kept, and CompareLengths when lengths
+// are too far apart. A pass that broke one is told from the others in results.csv
+// (contract, contract_terms, notes), in bench.txt (a configuration line "contract",
+// by which benchstat parts its tables), and by a mark and a footnote in WriteTable
+// and in package ratio's tables.
 //
 // # results.csv
 //
