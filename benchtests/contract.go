@@ -211,8 +211,12 @@ func (p *pass) goCold(ctx context.Context) error {
 		p.cache = contract.CacheDrawn
 		return nil
 	}
+	var resetter contract.Resetter
+	if t.PrefixCache {
+		resetter = t
+	}
 	prompts, cache, note, err := contract.Cold(ctx, contract.ColdOptions{
-		Server: p.server(), Resetter: t, Tokenizer: p.g.tok, Prompts: p.set.prompts,
+		Server: p.server(), Resetter: resetter, Tokenizer: p.g.tok, Prompts: p.set.prompts,
 		Key: fmt.Sprintf("%d %s %s %s %d %d", s.opt.seed, p.c.Model, p.c.Task, p.c.Mode, p.c.Parallel, p.repeat),
 	})
 	if err != nil {
@@ -221,8 +225,9 @@ func (p *pass) goCold(ctx context.Context) error {
 	set := *p.set
 	set.prompts = prompts
 	p.set, p.cache = &set, cache
-	if note != "" {
-		p.notes = append(p.notes, note)
+	if !t.PrefixCache {
+		p.cache = contract.CacheOff
 	}
+	p.notes = append(p.notes, note)
 	return nil
 }

@@ -159,10 +159,9 @@ func TestCold(t *testing.T) {
 		}
 		return openings
 	}
-	same := check(true, contract.CacheReset)
-	assert.Equal(t, same[0], same[1])
-	other := check(false, contract.CachePrefixed)
-	assert.NotEqual(t, other[0], other[1])
+	reset := check(true, contract.CacheReset)
+	assert.NotEqual(t, reset[0], reset[1], "other words in every pass")
+	assert.Equal(t, reset, check(false, contract.CachePrefixed), "the same prompts, whether the cache can be emptied or not")
 
 	l := newLiar(t)
 	s, g := openSuite(t, l.URL, "-task", "fixed-in21-out12,fixed-prefix40-in21-out12", "-mode", "sync", "-concurrency", "1", "-enable-prefix-caching")

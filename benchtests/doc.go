@@ -55,9 +55,9 @@
 // several times faster. Such caches are therefore turned off, where the
 // framework has them, and every pass over a case may send the same prompts.
 // With -enable-prefix-caching they stay on. Then, before each pass over a task
-// with a dataset, the server is told to empty its cache; where it cannot, every
-// prompt of the pass begins with some digits of its own. The rows' cache column
-// says which (go doc servebench/benchtests/contract.Cold). The fixed tasks, with
+// with a dataset, the server is told to empty its cache where it can, and every
+// prompt of the pass begins with some digits of the pass's own, on all frameworks
+// alike. The rows' cache column says what was done (go doc servebench/benchtests/contract.Cold). The fixed tasks, with
 // prompts and answers of set lengths (datasets.DrawFixed), have other prompts in
 // every pass and case, so that a cache is of use exactly where they are to begin
 // alike: there the warm-up has the prefix too.

@@ -15,7 +15,7 @@ import (
 const (
 	CacheOff      = "off"      // there is none, or it is turned off
 	CacheDrawn    = "drawn"    // the prompts are in no other pass
-	CacheReset    = "reset"    // it was emptied before the pass
+	CacheReset    = "reset"    // it was emptied before the pass, and as prefixed
 	CachePrefixed = "prefixed" // every prompt begins with words of the pass's own
 	CacheShared   = "shared"   // the prefix that prompts share, from the warm-up
 	CacheUnknown  = "unknown"  // the server is started by somebody else
@@ -39,27 +39,26 @@ type ColdOptions struct {
 }
 
 // Cold makes a server that caches what prompts begin with know nothing of the
-// prompts to come: it empties the cache, or returns other prompts, which begin
-// with words of the pass's own. It returns the prompts to send, a word for the
-// row and, where the row should say more, a note.
+// prompts to come. It empties the cache where it can, and returns the prompts to
+// send, which begin with words of the pass's own. They do so on every framework,
+// with a route that empties its cache or without: the same prompts are a term of
+// the contract. With them come a word for the row, and a note.
 func Cold(ctx context.Context, o ColdOptions) (prompts []datasets.Prompt, cache, note string, err error) {
-	why := error(errors.ErrUnsupported)
-	if o.Resetter != nil {
-		why = o.Resetter.Reset(ctx, o.Client, o.URL, o.Served)
-	}
-	switch {
-	case why == nil:
-		return o.Prompts, CacheReset, "", nil
-	case ctx.Err() != nil:
-		return nil, "", "", context.Cause(ctx)
-	}
 	prompts, opening, err := o.prefixed(ctx)
 	if err != nil {
 		return nil, "", "", fmt.Errorf("prompts that no cache knows: %w", err)
 	}
-	note = fmt.Sprintf("the prefix cache cannot be emptied, so every prompt begins with %q", opening)
-	if !errors.Is(why, errors.ErrUnsupported) {
-		note = fmt.Sprintf("the prefix cache was not emptied (%v), so every prompt begins with %q", why, opening)
+	note = fmt.Sprintf("every prompt begins with %q, on all frameworks alike, so that no cache knows it", opening)
+	if o.Resetter == nil {
+		return prompts, CachePrefixed, note, nil
+	}
+	switch err := o.Resetter.Reset(ctx, o.Client, o.URL, o.Served); {
+	case err == nil:
+		return prompts, CacheReset, note, nil
+	case ctx.Err() != nil:
+		return nil, "", "", context.Cause(ctx)
+	case !errors.Is(err, errors.ErrUnsupported):
+		note += fmt.Sprintf("; the cache was not emptied: %v", err)
 	}
 	return prompts, CachePrefixed, note, nil
 }

@@ -22,22 +22,14 @@ func TestCold(t *testing.T) {
 	f := newFake(t)
 	o := ColdOptions{Server: f.server(), Resetter: vllm, Tokenizer: tokenizertest.Local{}, Prompts: prompts(5), Key: "7 gpt2 qa stream 1 0"}
 
-	f.canReset = true
-	got, cache, note, err := Cold(t.Context(), o)
-	require.NoError(t, err)
-	assert.Equal(t, CacheReset, cache)
-	assert.Empty(t, note)
-	assert.Equal(t, o.Prompts, got, "as they are")
-	assert.EqualValues(t, 1, f.resets.Load())
-
-	// Without the route, with one that fails, or without any, every prompt has
-	// an opening that no other pass has.
-	check := func(name, because string) {
+	// With a route that empties the cache, without one, and with one that fails:
+	// every prompt has an opening that no other pass has.
+	check := func(name, word, says string) {
 		t.Helper()
 		got, cache, note, err := Cold(t.Context(), o)
 		require.NoError(t, err, name)
-		assert.Equal(t, CachePrefixed, cache, name)
-		assert.Contains(t, note, because, name)
+		assert.Equal(t, word, cache, name)
+		assert.Contains(t, note, says, name)
 		require.Len(t, got, 5)
 		opening := Opening(o.Key)
 		assert.Contains(t, note, opening)
@@ -51,15 +43,19 @@ func TestCold(t *testing.T) {
 		}
 		assert.NotContains(t, o.Prompts[0].Text, opening, "the draw is left alone")
 	}
+	f.canReset = true
+	check("a route", CacheReset, "on all frameworks alike")
+	assert.EqualValues(t, 1, f.resets.Load())
 	f.canReset = false
-	check("no route", "cannot be emptied")
+	check("no route", CachePrefixed, "on all frameworks alike")
 	o.Resetter = transformers
-	check("a framework without one", "cannot be emptied")
+	check("a framework without one", CachePrefixed, "on all frameworks alike")
 	o.Resetter = nil
-	check("none", "cannot be emptied")
+	check("none", CachePrefixed, "on all frameworks alike")
 	o.Resetter = failing{}
-	check("one that fails", "was not emptied (busy)")
+	check("one that fails", CachePrefixed, "the cache was not emptied: busy")
 
+	o.Resetter = vllm
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, _, _, err = Cold(ctx, o)

@@ -13,7 +13,7 @@
 //  4. Between compares what was found for two frameworks: SameWeights (weights.go)
 //     the weights, sameDtype the types, Compare (probe.go) the answers.
 //  5. Cold makes the prompts of a pass cold where a prefix cache is on: by
-//     Resetter.Reset, or by words of its own that every prompt begins with.
+//     words of its own that every prompt begins with, and by Resetter.Reset.
 //  6. When a pass is measured, Judge puts the terms together and adds the lengths
 //     of its answers (lengths.go): what comes out is the results.Contract of the
 //     pass, which every output shows.
