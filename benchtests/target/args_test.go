@@ -39,15 +39,15 @@ func TestArgs(t *testing.T) {
 	check(vllm, gpus, "serve /models/gpt2 "+inside+" --tensor-parallel-size 2 --gpu-memory-utilization 0.85 --more 1")
 	check(vllm, gpu, "serve /models/gpt2 "+inside+" --tensor-parallel-size 1 --more 1")
 
-	slots := func(host string, port int, dir string) string {
-		return fmt.Sprintf("-m /models/gpt2 --alias gpt2 --host %s --port %d -np 16 -c 16384 --no-webui --metrics --slot-save-path %s --cache-ram 0", host, port, dir)
+	slots := func(host string, port int) string {
+		return fmt.Sprintf("-m /models/gpt2 --alias gpt2 --host %s --port %d -np 16 -c 16384 --no-webui --metrics", host, port)
 	}
 	cpu := fmt.Sprintf(" --device none -t %d --more 1", runtime.NumCPU())
-	check(llamacpp, cold, slots("127.0.0.1", 8123, "/run/servers")+" --no-cache-prompt"+cpu)
-	check(llamacpp, warm, slots("127.0.0.1", 8123, "/run/servers")+cpu)
-	check(llamacpp, steps, slots("127.0.0.1", 8123, "/run/servers")+" -b 4096"+cpu)
-	check(llamacpp, gpus, slots("0.0.0.0", 8000, "/tmp")+" -ngl 999 -sm row --more 1")
-	check(llamacpp, gpu, slots("0.0.0.0", 8000, "/tmp")+" -ngl 999 -sm none --more 1")
+	check(llamacpp, cold, slots("127.0.0.1", 8123)+" --no-cache-prompt --cache-ram 0"+cpu)
+	check(llamacpp, warm, slots("127.0.0.1", 8123)+cpu)
+	check(llamacpp, steps, slots("127.0.0.1", 8123)+" -b 4096"+cpu)
+	check(llamacpp, gpus, slots("0.0.0.0", 8000)+" -ngl 999 -sm row --more 1")
+	check(llamacpp, gpu, slots("0.0.0.0", 8000)+" -ngl 999 -sm none --more 1")
 
 	check(transformers, cold, "serve /models/gpt2 --host 127.0.0.1 --port 8123 --device cpu --dtype bfloat16 --more 1")
 	check(transformers, gpus, "serve /models/gpt2 --host 0.0.0.0 --port 8000 --device cuda --dtype bfloat16 --more 1")

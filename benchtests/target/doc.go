@@ -38,7 +38,7 @@
 //	unknown fields       passed over           passed over              passed over             422: none are sent       passed over              none are sent
 //	context and batch    flags                 slots of the context     flags                   none; one at a time (*)  variables, per slot      the server's
 //	prefix cache         flag                  flag and field           variable                has none                 always on                not known
-//	  emptied by         a route (**)          slots are erased         a new start             has none                 a new start              not known
+//	  emptied by         a route (**)          a new start (****)       a new start             has none                 a new start              not known
 //	completions' prompt  as it is              as it is                 as it is                as it is                 a template that is it    as it is
 //	token ids told       /tokenize             /tokenize                /tokenize               no                       no                       no
 //	load told            /metrics              /metrics                 /metrics, no KV cache   no                       no                       no
@@ -46,7 +46,8 @@
 //
 // (*) or together with --continuous-batching, where the sampling of the first
 // request holds for all. (**) vLLM's only in its developers' mode, in which it is
-// started. (***) custom has none.
+// started. (***) custom has none. (****) or by erasing slots, if it was started so
+// that this is all: see llamacpp.go.
 //
 // Where a framework cannot do as the others do, its Capabilities say so and the
 // suite writes it into the row.

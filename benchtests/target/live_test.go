@@ -71,7 +71,8 @@ func post(ctx context.Context, t *testing.T, target Target, url string, r Reques
 // TestLiveLlama holds what the target says of llama.cpp against a server of it.
 func TestLiveLlama(t *testing.T) {
 	program, model := testdata.Peers(t, "llama", "llama-server"), testdata.Peers(t, "models", "smollm2-q4_1.gguf")
-	c := Config{Model: model, Served: "m", Dtype: "auto", MaxModelLen: 512, MaxNumSeqs: 2, PrefixCaching: true, Dir: filepath.Join(t.TempDir(), "servers")}
+	c := Config{Model: model, Served: "m", Dtype: "auto", MaxModelLen: 512, MaxNumSeqs: 2, PrefixCaching: true,
+		Extra: []string{"--slot-save-path", t.TempDir(), "--cache-ram", "0"}}
 	url := start(t, llamacpp, program, c)
 
 	name, err := llamacpp.ServedName(t.Context(), nil, url, "m")

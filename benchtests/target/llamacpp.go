@@ -3,17 +3,16 @@ package target
 import (
 	"context"
 	"net/http"
-	"os"
 	"strconv"
 )
 
 // LlamaServerEnv names the environment variable with the path of llama.cpp's server.
 const LlamaServerEnv = "SERVEBENCH_LLAMA_SERVER"
 
-// llamacpp is llama.cpp's server, recorded at build 11434. It is started so
-// that its metrics are told and its slots can be erased, which needs a folder
-// for saved ones, and without the copies of old prompts in host memory, which
-// cannot be.
+// llamacpp is llama.cpp's server, recorded at build 11434. Where prefixes may be
+// kept it keeps them as it does by default, in its slots and as copies in host
+// memory; no route empties those. One that somebody else started without the
+// copies (--cache-ram 0) and with a folder for saved slots can be reset.
 var llamacpp = Target{
 	Name:     "llamacpp",
 	Variable: LlamaServerEnv,
@@ -33,7 +32,6 @@ var llamacpp = Target{
 	},
 	Program: find(LlamaServerEnv, "llama-server", "llama.cpp's server"),
 	Version: func(ctx context.Context, program string) (string, error) { return firstLine(ctx, program, "--version") },
-	Prepare: func(c *Config) error { return os.MkdirAll(c.Dir, 0o755) },
 	Args:    llamaArgs,
 	Payload: func(r Request) any {
 		return struct {
@@ -68,9 +66,9 @@ var llamacpp = Target{
 func llamaArgs(c Config) []string {
 	args := []string{"-m", c.Model, "--alias", c.Served, "--host", c.host(), "--port", strconv.Itoa(c.Port),
 		"-np", strconv.Itoa(c.MaxNumSeqs), "-c", strconv.Itoa(c.MaxNumSeqs * c.MaxModelLen),
-		"--no-webui", "--metrics", "--slot-save-path", c.Dir, "--cache-ram", "0"}
+		"--no-webui", "--metrics"}
 	if !c.PrefixCaching {
-		args = append(args, "--no-cache-prompt")
+		args = append(args, "--no-cache-prompt", "--cache-ram", "0")
 	}
 	if c.MaxNumBatchedTokens > 0 {
 		args = append(args, "-b", strconv.Itoa(c.MaxNumBatchedTokens))
