@@ -26,7 +26,7 @@ OUT        ?=
 # Where `make clients` installs the client libraries that the server is tested with.
 CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/servebench/clients
 
-.PHONY: all build bench test parity lint fuzz serve smollm2 clients benchmarks limits real-sizes compare-cpu compare-llamacpp clean
+.PHONY: all build bench test parity lint fuzz serve smollm2 clients benchmarks limits real-sizes compare-cpu compare-all compare-llamacpp clean
 
 all: build
 
@@ -111,6 +111,13 @@ COMPARE = $(GO) run ./benchtests/cmd/compare -peers "$(PEERS)" -rounds $(ROUNDS)
 
 compare-cpu:
 	$(COMPARE) -frameworks "$(FRAMEWORKS)" -models "$(MODELS)" -cases "$(CASES)" -benchtime $(PASSTIME) -- $(subst -parallel,-concurrency,$(ARGS))
+
+# Everything beside everything: all tasks, modes and numbers of requests in flight.
+# A round takes half an hour and more.
+ALL = chat@1+2+4+8,summarization@1+2+4+8,qa@1+2+4+8,code@1+2+4+8
+
+compare-all:
+	$(COMPARE) -frameworks "$(FRAMEWORKS)" -models "$(MODELS)" -mode sync,stream -cases "$(ALL)" -benchtime $(PASSTIME) -- $(subst -parallel,-concurrency,$(ARGS))
 
 # One stream of GPT-2 beside llama.cpp's server, on chat prompts.
 compare-llamacpp:

@@ -19,11 +19,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"servebench/benchtests/launch"
+	"servebench/benchtests/target"
+	"servebench/testdata"
 )
 
 // fakeImage makes an image of the fake server, which is removed with the test.
 // binary builds the program.
 func fakeImage(t *testing.T, b behaviour, binary func() error, dir string) string {
+	t.Helper()
+	return buildImage(t, "servebench-fake:"+string(b), binary, dir,
+		fmt.Sprintf("FROM scratch\nCOPY serve /serve\nENV %s=%s\nENTRYPOINT [\"/serve\"]\n", fakeServeEnv, b))
+}
+
+// buildImage makes an image from what is in dir, where binary puts the program
+// `serve`, and removes it with the test.
+func buildImage(t *testing.T, image string, binary func() error, dir, dockerfile string) string {
 	t.Helper()
 	if os.Getenv("TESTCONTAINERS_RYUK_DISABLED") == "" {
 		t.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true") // its image would have to be pulled
@@ -32,16 +42,27 @@ func fakeImage(t *testing.T, b behaviour, binary func() error, dir string) strin
 		t.Skipf("SKIPPED, containers are not tested here: %v", err)
 	}
 	if _, err := exec.LookPath("docker"); err != nil {
-		t.Skipf("SKIPPED, the fake server's image cannot be made without Docker's program: %v", err)
+		t.Skipf("SKIPPED, the image %s cannot be made without Docker's program: %v", image, err)
 	}
 	require.NoError(t, binary())
-	image := "servebench-fake:" + string(b)
 	build := exec.Command("docker", "build", "-q", "-t", image, "-f", "-", dir)
-	build.Stdin = strings.NewReader(fmt.Sprintf("FROM scratch\nCOPY serve /serve\nENV %s=%s\nENTRYPOINT [\"/serve\"]\n", fakeServeEnv, b))
+	build.Stdin = strings.NewReader(dockerfile)
 	text, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", text)
 	t.Cleanup(func() { exec.Command("docker", "image", "rm", "-f", image).Run() })
 	return image
+}
+
+// ownBinary builds this test program so that it runs in an empty image, once.
+func ownBinary(dir string) func() error {
+	return sync.OnceValue(func() error {
+		build := exec.Command("go", "test", "-c", "-o", filepath.Join(dir, "serve"), ".")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if text, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, text)
+		}
+		return nil
+	})
 }
 
 // TestFaults runs the suite on servers that fail in every way, started in every way.
@@ -63,14 +84,7 @@ func TestFaults(t *testing.T) {
 		{garbage, nil, 1, map[string]string{"chat/sync/0": "6/6", "chat/stream/0": "6/6"}, "bad-json"},
 	}
 	dir := t.TempDir()
-	binary := sync.OnceValue(func() error { // so that it runs in an empty image
-		build := exec.Command("go", "test", "-c", "-o", filepath.Join(dir, "serve"), ".")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if text, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("%w: %s", err, text)
-		}
-		return nil
-	})
+	binary := ownBinary(dir)
 	for _, by := range []string{launchProcess, launchContainer} {
 		for _, f := range faults {
 			t.Run(by+"/"+string(f.how), func(t *testing.T) {
@@ -173,4 +187,46 @@ func TestProcessIsRecorded(t *testing.T) {
 	assert.Equal(t, strconv.Itoa(first), got.CPUs)
 	assert.Contains(t, got.Env, "VIRTUAL_ENV="+venv)
 	assert.Equal(t, s.serve, got.Command[0])
+}
+
+// TestReplayedPeers measures each peer in a container that answers as it did: its
+// own command line, routes and quirks, over all tasks and modes.
+func TestReplayedPeers(t *testing.T) {
+	shared := testdata.Shared(t, "peers")
+	dir := t.TempDir()
+	binary := ownBinary(dir)
+	for _, name := range []string{"vllm", "tgi", "transformers", "llamacpp"} {
+		t.Run(name, func(t *testing.T) {
+			framework, err := target.ByName(name)
+			require.NoError(t, err)
+			require.NoError(t, os.CopyFS(filepath.Join(dir, name), os.DirFS(filepath.Join(shared, name))))
+			program := "/serve"
+			if e := framework.Image.Entrypoint; len(e) > 0 {
+				program = "/" + filepath.Base(e[0])
+			}
+			image := buildImage(t, "servebench-replayed:"+name, binary, dir, fmt.Sprintf(
+				"FROM scratch\nCOPY serve %s\nCOPY %s /recordings\nENV PATH=/ %s=/recordings\nENTRYPOINT [%q]\n", program, name, replayEnv, program))
+
+			s := newBench(t, good, "-framework", name, "-launch", launchContainer, "-image", image)
+			s.as, s.model = "smollm2-135m-instruct", testdata.Path("models", "tiny-llama")
+			if !framework.Folders {
+				s.model = testdata.Path("gguf", "tiny-llama.gguf")
+			}
+			require.Zero(t, s.run(), "%s%s", &s.out, &s.err)
+			rows := s.rows()
+			assert.Len(t, rows, 8, "four tasks in two modes")
+			for row, failed := range rows {
+				assert.Equal(t, "0/6", failed, row)
+			}
+			for _, r := range s.records() {
+				assert.NotEmpty(t, r["out_tok_per_s"], r["task"])
+				assert.Equal(t, r["mode"] == "stream", r["p2ft_p50_s"] != "", r["task"])
+				assert.NotEmpty(t, r["contract"], r["task"])
+			}
+			servers := s.environment().Servers
+			require.Len(t, servers, 1)
+			assert.Equal(t, launchContainer, servers[0].Launch)
+			assert.True(t, strings.HasPrefix(servers[0].Digest, "sha256:"), servers[0].Digest)
+		})
+	}
 }

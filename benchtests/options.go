@@ -50,6 +50,8 @@ type flagValues struct {
 	seed                                                uint64
 	throughputOnly, ignoreEOS, resume, prefixCaching    bool
 	sharedGPU                                           bool
+	tensorParallel                                      int
+	gpuMemory                                           float64
 	requestTimeout, startTimeout                        time.Duration
 }
 
@@ -60,6 +62,8 @@ func register(fs *flag.FlagSet) *flagValues {
 	fs.StringVar(&v.device, "device", defaultDevice, "what servers compute on: cpu, or, in a program built with -tags gpu, cuda")
 	fs.StringVar(&v.gpus, "gpus", "", "GPUs that servers are given: indices in the order of the PCI bus, 0:1 for an instance of a partitioned one, or UUIDs, with commas (default: all)")
 	fs.BoolVar(&v.sharedGPU, "shared-gpu", false, "other programs may hold memory of the GPUs: do not wait until the last server's is free again")
+	fs.IntVar(&v.tensorParallel, "tensor-parallel-size", 1, "GPUs that a model is split over, where the framework can")
+	fs.Float64Var(&v.gpuMemory, "gpu-memory-utilization", 0, "share of a GPU's memory that a server may take, above 0 to 1 (default: the framework's)")
 	fs.StringVar(&v.launch, "launch", "", fmt.Sprintf("how servers are started: %s, %s, or %s, which is a container if there is an image and Docker, and no program is named, else a process (default: on CPUs %s, on GPUs %s)",
 		launchContainer, launchProcess, launchAuto, defaultLaunch[deviceCPU], defaultLaunch[deviceCUDA]))
 	fs.StringVar(&v.venv, "venv", "", "Python environment whose programs are taken before those on the PATH")
@@ -155,10 +159,13 @@ func (v *flagValues) check(fs *flag.FlagSet) (*options, error) {
 	if o.maxNumSeqs == 0 && len(o.parallels) > 0 {
 		o.maxNumSeqs = max(minNumSeqs, slices.Max(o.parallels))
 	}
-	for name, n := range map[string]int{"repeat": v.repeat, "num-prompts": v.numPrompts, "max-model-len": v.maxModelLen, "max-num-seqs": v.maxNumSeqs} {
+	for name, n := range map[string]int{"repeat": v.repeat, "num-prompts": v.numPrompts, "max-model-len": v.maxModelLen, "max-num-seqs": v.maxNumSeqs, "tensor-parallel-size": v.tensorParallel} {
 		if _, given := set[name]; given && n < 1 {
 			note(name, fmt.Errorf("%d: it must be 1 or more", n))
 		}
+	}
+	if v.gpuMemory < 0 || v.gpuMemory > 1 {
+		note("gpu-memory-utilization", fmt.Errorf("%v: it must be above 0 and at most 1", v.gpuMemory))
 	}
 	for _, name := range []string{"framework", "model", "task", "mode"} {
 		if text, given := set[name]; given && text == "" {

@@ -64,6 +64,8 @@ func TestOptionsRefused(t *testing.T) {
 	check(`-framework: unknown framework "vlm": choose from custom`, "-framework", "custom,vlm")
 	check(`-model: unknown model "gpt3": choose from gpt2, phi-2, llama-2-7b-chat, mistral-7b-instruct, smollm2-135m-instruct`, "-model", "gpt3")
 	check("no such file", "-model", "gpt2=/nowhere")
+	check("-gpu-memory-utilization: 1.5: it must be above 0 and at most 1", "-gpu-memory-utilization", "1.5")
+	check("-tensor-parallel-size: 0: it must be 1 or more", "-tensor-parallel-size", "0")
 	check(`-task: unknown task "math": choose from chat, summarization, qa, code`, "-task", "qa,math")
 	check(`unknown task ""`, "-task", "qa,")
 	check(`-mode: unknown mode "batch": choose from sync, stream`, "-mode", "batch")

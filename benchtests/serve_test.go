@@ -28,6 +28,7 @@ var (
 func TestMain(m *testing.M) {
 	launch.Main()
 	fakeServeMain()
+	replayMain()
 	tokenizertest.Main()
 	os.Exit(testMain(m, time.Now()))
 }

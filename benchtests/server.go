@@ -99,7 +99,7 @@ func (g *group) configure(info *results.Server) (target.Config, error) {
 	o := g.s.opt
 	c := target.Config{
 		Model: g.model.path, Served: g.model.Name, Dtype: g.dtype(), Dummy: g.model.dummy, Seed: dummySeed,
-		GPU: o.device == deviceCUDA, CPUs: o.cpus,
+		GPU: o.device == deviceCUDA, CPUs: o.cpus, TensorParallel: o.tensorParallel, GPUMemory: o.gpuMemory,
 		MaxModelLen: o.maxModelLen, MaxNumSeqs: o.maxNumSeqs, PrefixCaching: o.prefixCaching,
 		IgnoreEOS: slices.ContainsFunc(o.tasks, o.ignoresEOS),
 		Dir:       filepath.Join(g.s.run.Dir(), "servers"), Extra: strings.Fields(o.serveArgs),

@@ -31,6 +31,7 @@ type bench struct {
 	t        *testing.T
 	args     []string
 	results  string // folder of the runs
+	as       string // name of the model
 	model    string
 	serve    string // the server's program
 	how      string // file that says how the server behaves
@@ -47,7 +48,7 @@ func newBench(t *testing.T, b behaviour, args ...string) *bench {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	dir := t.TempDir()
-	s := &bench{t: t, args: args, results: filepath.Join(dir, "runs"), model: modelFolder(t),
+	s := &bench{t: t, args: args, results: filepath.Join(dir, "runs"), as: "gpt2", model: modelFolder(t),
 		serve: filepath.Join(dir, "serve"), how: filepath.Join(dir, "behaviour")}
 	s.behave(b)
 	script := fmt.Sprintf("#!/bin/sh\n%s=$(cat %s) exec %s \"$@\"\n", fakeServeEnv, s.how, self)
@@ -65,7 +66,7 @@ func (s *bench) start(more ...string) {
 	s.t.Helper()
 	self, err := os.Executable()
 	require.NoError(s.t, err)
-	args := []string{"-test.run=^$", "-test.bench=.", "-test.benchtime=6x", "-results", s.results, "-model", "gpt2=" + s.model,
+	args := []string{"-test.run=^$", "-test.bench=.", "-test.benchtime=6x", "-results", s.results, "-model", s.as + "=" + s.model,
 		"-start-timeout", "1m", "-concurrency", "1", "-device", deviceCPU}
 	if all := append(slices.Clone(s.args), more...); !slices.Contains(all, "-host") && !slices.Contains(all, "-image") {
 		args = append(args, "-serve-bin", s.serve)

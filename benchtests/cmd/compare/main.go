@@ -31,7 +31,7 @@ type options struct {
 	frameworks []*target.Target
 	models     []model
 	cases      []workload
-	mode       string
+	mode       string // or several, with commas
 	benchtime  string
 	out        string
 	env        []string // where the programs are
@@ -87,7 +87,7 @@ func parse(ctx context.Context, args []string, help io.Writer) (*options, error)
 	models := fs.String("models", defaultModels, "models, separated by commas; name=FOLDER takes FOLDER and FOLDER-bf16.gguf")
 	cases := fs.String("cases", defaultCases, "tasks with numbers of requests in flight, as fixed-in21-out64@1+4,chat@2")
 	peers := fs.String("peers", defaultPeers, "folders that the peers' setup.sh made, separated by commas")
-	fs.StringVar(&o.mode, "mode", "stream", "sync or stream")
+	fs.StringVar(&o.mode, "mode", "stream", "modes, separated by commas: sync, stream")
 	fs.StringVar(&o.benchtime, "benchtime", "4s", "of each pass over a case, as go test's; in seconds it ends with a whole number of requests a stream")
 	fs.StringVar(&o.out, "out", "", "folder for what comes out; one that is there is gone on with (default: a new one in results/runs)")
 	if err := fs.Parse(args); err != nil {
@@ -111,8 +111,10 @@ func parse(ctx context.Context, args []string, help io.Writer) (*options, error)
 	if o.cases, err = parseWorkloads(*cases); err != nil {
 		return nil, fmt.Errorf("-cases: %w", err)
 	}
-	if _, err := datasets.ParseMode(o.mode); err != nil {
-		return nil, fmt.Errorf("-mode: %w", err)
+	for mode := range strings.SplitSeq(o.mode, ",") {
+		if _, err := datasets.ParseMode(mode); err != nil {
+			return nil, fmt.Errorf("-mode: %w", err)
+		}
 	}
 	dirs := strings.FieldsFunc(*peers, func(r rune) bool { return r == ',' || r == ' ' })
 	for name := range strings.SplitSeq(*models, ",") {
