@@ -169,12 +169,12 @@ func (k countingKV) Shape() kernels.KVShape { return kernels.KVShape(k) }
 
 func (d *counting) NewKV(s kernels.KVShape) (kernels.KV, error) { return countingKV(s), s.Check() }
 
-func (d *counting) Name() string                         { return "counting" }
-func (d *counting) DType() kernels.DType                 { return d.dtype }
-func (d *counting) Begin(*kernels.Step) error            { return errCounting }
-func (d *counting) End() error                           { return errCounting }
+func (d *counting) Name() string                                { return "counting" }
+func (d *counting) DType() kernels.DType                        { return d.dtype }
+func (d *counting) Begin(*kernels.Step) error                   { return errCounting }
+func (d *counting) End() error                                  { return errCounting }
 func (d *counting) Read(kernels.Buffer, int) ([]float32, error) { return nil, errCounting }
-func (d *counting) Close() error                         { return nil }
+func (d *counting) Close() error                                { return nil }
 
 var errCounting = fmt.Errorf("a device that only counts memory computes nothing")
 
