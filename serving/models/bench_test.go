@@ -106,16 +106,18 @@ func forwardStep(seqs, rows, length, block int) *kernels.Step {
 }
 
 // forwardWork is what a step in bfloat16 must read, in bytes, and compute, in
-// floating-point operations.
+// floating-point operations: behind the last layer's keys and values for the rows
+// alone that want logits, one a sequence.
 func forwardWork(spec models.Spec, seqs, rows, length int) (bytes, flops float64) {
 	a, up := spec.Attn, spec.FFN
 	if spec.FFNGated {
 		up *= 2
 	}
-	layer := spec.Width*(a.Heads+2*a.KVHeads)*a.HeadDim + a.Heads*a.HeadDim*spec.Width + (up+spec.FFN)*spec.Width
-	matrices, head := float64(spec.Layers*layer), float64(spec.Vocab*spec.Width)
+	qkv, rest := spec.Width*(a.Heads+2*a.KVHeads)*a.HeadDim, a.Heads*a.HeadDim*spec.Width+(up+spec.FFN)*spec.Width
+	matrices, head := float64(spec.Layers*(qkv+rest)), float64(spec.Vocab*spec.Width)
+	products := float64(seqs*rows)*(matrices-float64(rest)) + float64(seqs)*(float64(rest)+head)
 	cached := float64(2 * spec.Layers * seqs * length * a.KVHeads * a.HeadDim)
 	seen := float64(seqs*rows) * (float64(length) - float64(rows-1)/2) // positions, over all rows
 	return 2 * (matrices + head + cached),
-		2*float64(seqs*rows)*matrices + 2*float64(seqs)*head + 4*seen*float64(spec.Layers*a.Heads*a.HeadDim)
+		2*products + 4*seen*float64(spec.Layers*a.Heads*a.HeadDim)
 }

@@ -134,7 +134,7 @@ func (m *decoder) head() head { return m.last }
 
 func (m *decoder) forward(md *Model, s *kernels.Step) {
 	md.dev.Embed(md.x, m.tokens, nil)
-	forwardLayers(md, m.layers, len(s.Tokens))
+	forwardLayers(md, m.layers, s)
 }
 
 // unmarshal reads a config.json over the defaults that c holds.

@@ -9,7 +9,8 @@
 //  2. Open hands every weight to the device, once (loader.go), and allocates the
 //     activations for the largest step and the KV cache (model.go).
 //  3. Forward runs one step: the architecture's own forward function up to the
-//     last layer, then the output head for the rows that want logits.
+//     last layer, of which rows that want no logits only pass the keys and values,
+//     then the output head for the others.
 //
 // An architecture is one file that reads in the order config → weight names →
 // layer → forward:

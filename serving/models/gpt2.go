@@ -114,5 +114,5 @@ func (g *gpt2) head() head { return g.last }
 
 func (g *gpt2) forward(m *Model, s *kernels.Step) {
 	m.dev.Embed(m.x, g.tokens, g.positions)
-	forwardLayers(m, g.layers, len(s.Tokens))
+	forwardLayers(m, g.layers, s)
 }

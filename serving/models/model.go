@@ -25,16 +25,17 @@ type Model struct {
 	kv     kernels.KV
 
 	// Activations, float32.
-	x      kernels.Buffer // [T, D] residual stream
-	norm   kernels.Buffer // [T, D] normalised
-	delta  kernels.Buffer // [T, D] what the last block adds to x
-	qkv    kernels.Buffer // [T, (H+2G)·E]
-	att    kernels.Buffer // [T, H·E]
-	ff     kernels.Buffer // [T, F], or [T, 2F] gated
-	act    kernels.Buffer // [T, F]
-	last   kernels.Buffer // [R, D] rows that want logits
-	lastN  kernels.Buffer // [R, D] the same, normalised
-	logits kernels.Buffer // [R, V]
+	x       kernels.Buffer // [T, D] residual stream
+	norm    kernels.Buffer // [T, D] normalised
+	delta   kernels.Buffer // [T, D] what the last block adds to x; [R, D] of the last layer
+	qkv     kernels.Buffer // [T, (H+2G)·E]
+	att     kernels.Buffer // [T, H·E]
+	ff      kernels.Buffer // [T, F], or [T, 2F] gated
+	act     kernels.Buffer // [T, F]
+	last    kernels.Buffer // [R, D] residual stream of the rows that want logits
+	lastN   kernels.Buffer // [R, D] the same, normalised
+	lastAtt kernels.Buffer // [R, H·E] of them
+	logits  kernels.Buffer // [R, V]
 
 	head head
 }
@@ -87,7 +88,7 @@ func (m *Model) allocate() error {
 		{&m.qkv, T, (a.Heads + 2*a.KVHeads) * a.HeadDim},
 		{&m.att, T, a.Heads * a.HeadDim},
 		{&m.ff, T, up}, {&m.act, T, m.spec.FFN},
-		{&m.last, R, D}, {&m.lastN, R, D}, {&m.logits, R, m.spec.Vocab},
+		{&m.last, R, D}, {&m.lastN, R, D}, {&m.lastAtt, R, a.Heads * a.HeadDim}, {&m.logits, R, m.spec.Vocab},
 	} {
 		buf, err := m.dev.NewBuffer(b.rows, b.cols)
 		if err != nil {
@@ -146,8 +147,7 @@ func (m *Model) Forward(s *kernels.Step) ([]float32, error) {
 	}
 	m.net.forward(m, s)
 	if R > 0 {
-		m.dev.Gather(m.last, m.x, m.delta)
-		m.dev.Norm(m.lastN, m.last, nil, m.head.norm, R)
+		m.dev.Norm(m.lastN, m.last, m.delta, m.head.norm, R)
 		m.head.out.forward(m, m.logits, m.lastN, R)
 	}
 	if err := m.dev.End(); err != nil {

@@ -109,15 +109,26 @@ func (m *phi) load(l *loader) {
 func (m *phi) head() head { return m.last }
 
 func (m *phi) forward(md *Model, s *kernels.Step) {
-	d, T := md.dev, len(s.Tokens)
+	d, rows, x, norm, seen := md.dev, len(s.Tokens), md.x, md.norm, md.att
 	d.Embed(md.x, m.tokens, nil)
 	var delta kernels.Buffer
 	for i := range m.layers {
-		l := &m.layers[i]
-		d.Norm(md.norm, md.x, delta, l.norm, T)
-		l.attn.forward(md, md.norm, i, T)
-		d.Add(md.x, md.delta, T)
-		l.mlp.forward(md, md.norm, T)
+		l, last := &m.layers[i], i == len(m.layers)-1
+		d.Norm(md.norm, md.x, delta, l.norm, rows)
+		l.attn.store(md, md.norm, i, rows)
+		if last && len(s.Out) == 0 {
+			return
+		}
+		l.attn.look(md, i)
+		if last { // of the other rows keys and values were all: see forwardLayers
+			d.Gather(md.last, md.x, nil)
+			d.Gather(md.lastAtt, md.att, nil)
+			d.Gather(md.lastN, md.norm, nil)
+			rows, x, norm, seen = len(s.Out), md.last, md.lastN, md.lastAtt
+		}
+		l.attn.project(md, seen, rows)
+		d.Add(x, md.delta, rows)
+		l.mlp.forward(md, norm, rows)
 		delta = md.delta
 	}
 }

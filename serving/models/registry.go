@@ -47,7 +47,8 @@ type network interface {
 	// load takes the weights from l, which keeps the first error.
 	load(l *loader)
 	// forward queues every operation up to the last layer on the device of m.
-	// Afterwards m.x plus m.delta is the residual stream, [T, D].
+	// Afterwards m.last plus m.delta is the residual stream of the rows that want
+	// logits, [R, D].
 	forward(m *Model, s *kernels.Step)
 	// head returns what makes logits of it, once loaded.
 	head() head

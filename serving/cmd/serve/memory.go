@@ -61,7 +61,7 @@ func kvBlocks(o *options, context, window, tokenBytes int, free int64) (int, err
 // need is the memory that a model takes, in bytes.
 type need struct {
 	weights     int64         // in the device's dtype and layout
-	activations int64         // of the largest step: the model's buffers, and what the engine keeps of a step
+	activations int64         // of the largest step: the model's buffers, and what the engine keeps of it
 	loading     int64         // at most, beside the weights, while they are loaded; it is free again afterwards
 	stored      kernels.DType // that most of the checkpoint comes in
 }
@@ -92,12 +92,12 @@ func measure(ck weights.Checkpoint, dtype kernels.DType, l models.Limits) (need,
 	return n, nil
 }
 
-// hostBytes is what the engine keeps of a step: the logits, and its descriptor,
-// of which the device has a copy.
+// hostBytes is what the engine keeps of a step: its descriptor, of which the device
+// has a copy.
 func hostBytes(m *models.Model) int64 {
 	T, R := int64(m.MaxTokens()), int64(m.MaxSeqs())
 	blocks := int64((m.MaxModelLen() + m.KVShape().BlockSize - 1) / m.KVShape().BlockSize)
-	return 4*R*int64(m.VocabSize()) + 2*4*(3*T+R*(blocks+3)+1)
+	return 2 * 4 * (3*T + R*(blocks+3) + 1)
 }
 
 // counting is a device that takes no memory and adds up what the CPU would take.
