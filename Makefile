@@ -112,12 +112,19 @@ COMPARE = $(GO) run ./benchtests/cmd/compare -peers "$(PEERS)" -rounds $(ROUNDS)
 compare-cpu:
 	$(COMPARE) -frameworks "$(FRAMEWORKS)" -models "$(MODELS)" -cases "$(CASES)" -benchtime $(PASSTIME) -- $(subst -parallel,-concurrency,$(ARGS))
 
-# Everything beside everything: all tasks, modes and numbers of requests in flight.
-# A round takes half an hour and more.
-ALL = chat@1+2+4+8,summarization@1+2+4+8,qa@1+2+4+8,code@1+2+4+8
+# Everything beside everything: all tasks, modes and numbers of requests in flight
+# once, then ten passes of the throughput cases in REPEATS rounds, without caches of
+# prefixes. A model takes an hour.
+TASKS   = chat summarization qa code
+REPEATS ?= 2
+ALL     ?= $(or $(OUT),results/runs/compare-all-$(shell date -u +%Y%m%dT%H%M%SZ))
+comma   := ,
+cases    = $(subst $() ,$(comma),$(foreach task,$(TASKS),$(task)@$(1)))
+EVERY    = $(GO) run ./benchtests/cmd/compare -peers "$(PEERS)" -frameworks "$(FRAMEWORKS)" -models "$(MODELS)" -mode sync,stream
 
 compare-all:
-	$(COMPARE) -frameworks "$(FRAMEWORKS)" -models "$(MODELS)" -mode sync,stream -cases "$(ALL)" -benchtime $(PASSTIME) -- $(subst -parallel,-concurrency,$(ARGS))
+	$(EVERY) -out $(ALL)/matrix -rounds 1 -cases "$(call cases,1+2+4+8)" -serial-most 8 -benchtime $(PASSTIME) -- -enable-prefix-caching=false $(subst -parallel,-concurrency,$(ARGS))
+	$(EVERY) -out $(ALL)/throughput -rounds $(REPEATS) -cases "$(call cases,8)" -serial-most 1 -benchtime $(PASSTIME) -- -enable-prefix-caching=false -throughput-only -repeat $$((10 / $(REPEATS))) $(subst -parallel,-concurrency,$(ARGS))
 
 # One stream of GPT-2 beside llama.cpp's server, on chat prompts.
 compare-llamacpp:

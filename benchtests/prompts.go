@@ -55,7 +55,7 @@ func (p *promptSource) fixed(ctx context.Context, f datasets.Fixed, c results.Ca
 	for i := range t.warm {
 		t.warm[i].MaxTokens = min(t.warm[i].MaxTokens, warmTokens)
 	}
-	t.files = files(set, fmt.Sprintf("%s, %s", f.Task(), key))
+	t.files = files(set, t.api, fmt.Sprintf("%s, %s", f.Task(), key))
 	return t, nil
 }
 
@@ -63,14 +63,14 @@ func (p *promptSource) fixed(ctx context.Context, f datasets.Fixed, c results.Ca
 // repeat, unless -num-prompts says otherwise.
 const wavesDrawn = 16
 
-// files are what a set was made of.
-func files(set *datasets.Set, what string) []results.File {
+// files are what a set was made of, and what of it is sent.
+func files(set *datasets.Set, api datasets.API, what string) []results.File {
 	var out []results.File
 	for _, src := range set.Header.Sources {
 		out = append(out, results.File{Name: set.Header.Dataset + "/" + src.Name, SHA256: src.SHA256})
 	}
 	return append(out, results.File{
-		Name: fmt.Sprintf("%s, %d prompts for %s", what, len(set.Prompts), set.Header.Model), SHA256: set.Header.PromptsSHA256,
+		Name: fmt.Sprintf("%s, %d prompts for %s", what, len(set.Prompts), set.Header.Model), SHA256: set.SentSHA256(api),
 	})
 }
 
@@ -88,7 +88,7 @@ func (p *promptSource) load(ctx context.Context, task datasets.Task) (*taskPromp
 	if err != nil {
 		return nil, fmt.Errorf("task %s for %s: %w", task, p.model.Name, err)
 	}
-	return &taskPrompts{api: api, prompts: set.Prompts, warm: warm.Prompts, files: files(set, set.Header.Dataset)}, nil
+	return &taskPrompts{api: api, prompts: set.Prompts, warm: warm.Prompts, files: files(set, api, set.Header.Dataset)}, nil
 }
 
 // prepared loads a file that datasets/cmd/prepare wrote; fs.ErrNotExist if the

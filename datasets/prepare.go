@@ -271,6 +271,17 @@ func (p *preparation) header(src *Source, model Model, tokenizer string, prompts
 	}
 }
 
+// SentSHA256 is over what a server is sent of the prompts on a route: equal
+// wherever the same prompts are measured, whatever the tokenizer says of other
+// routes (a GGUF file may lack the chat template that a folder has).
+func (s *Set) SentSHA256(api API) string {
+	sent := slices.Clone(s.Prompts)
+	for i := range sent {
+		sent[i].Tokens = Tokens{Text: sent[i].PromptTokens(api)}
+	}
+	return hashPrompts(sent)
+}
+
 // hashPrompts is the SHA-256 of the prompts as JSON lines.
 func hashPrompts(prompts []Prompt) string {
 	h := sha256.New()

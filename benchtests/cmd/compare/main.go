@@ -32,6 +32,7 @@ type options struct {
 	models     []model
 	cases      []workload
 	mode       string // or several, with commas
+	serialMost int    // requests in flight, of a framework that computes one after the other
 	benchtime  string
 	out        string
 	env        []string // where the programs are
@@ -88,6 +89,7 @@ func parse(ctx context.Context, args []string, help io.Writer) (*options, error)
 	cases := fs.String("cases", defaultCases, "tasks with numbers of requests in flight, as fixed-in21-out64@1+4,chat@2")
 	peers := fs.String("peers", defaultPeers, "folders that the peers' setup.sh made, separated by commas")
 	fs.StringVar(&o.mode, "mode", "stream", "modes, separated by commas: sync, stream")
+	fs.IntVar(&o.serialMost, "serial-most", 4, "requests in flight that a framework gets at most which computes one after the other")
 	fs.StringVar(&o.benchtime, "benchtime", "4s", "of each pass over a case, as go test's; in seconds it ends with a whole number of requests a stream")
 	fs.StringVar(&o.out, "out", "", "folder for what comes out; one that is there is gone on with (default: a new one in results/runs)")
 	if err := fs.Parse(args); err != nil {
@@ -100,6 +102,9 @@ func parse(ctx context.Context, args []string, help io.Writer) (*options, error)
 	}
 	if o.rounds < 1 {
 		return nil, fmt.Errorf("-rounds %d: it must be 1 or more", o.rounds)
+	}
+	if o.serialMost < 1 {
+		return nil, fmt.Errorf("-serial-most %d: it must be 1 or more", o.serialMost)
 	}
 	for name := range strings.SplitSeq(*frameworks, ",") {
 		t, err := target.ByName(strings.TrimSpace(name))

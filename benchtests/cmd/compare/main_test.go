@@ -199,10 +199,11 @@ func TestPlan(t *testing.T) {
 	all, err := parseWorkloads("fixed-in21-out64@1+4+16, chat@16")
 	require.NoError(t, err)
 	var names []string
-	for _, turn := range plan(2, []model{{name: "a"}, {name: "b"}}, frameworks, all) {
+	o := &options{rounds: 2, models: []model{{name: "a"}, {name: "b"}}, frameworks: frameworks, cases: all, serialMost: 4}
+	for _, turn := range o.plan() {
 		names = append(names, turn.name())
 		if turn.framework.Serial {
-			assert.Equal(t, []workload{{"fixed-in21-out64", []int{1, 4}}}, turn.cases, "many in flight would only wait")
+			assert.Equal(t, []workload{{"fixed-in21-out64", []int{1, 4}}, {"chat", []int{4}}}, turn.cases, "many in flight would only wait")
 		}
 	}
 	assert.Equal(t, strings.Fields("01-a-custom 01-a-vllm 01-a-transformers 01-b-custom 01-b-vllm 01-b-transformers "+

@@ -11,10 +11,6 @@ import (
 	"servebench/datasets"
 )
 
-// serialMost is the most requests in flight that a framework gets which
-// computes one after the other.
-const serialMost = 4
-
 // workload is a task with the numbers of requests in flight to measure.
 type workload struct {
 	task      datasets.Task
@@ -46,17 +42,20 @@ func parseWorkloads(text string) ([]workload, error) {
 	return out, nil
 }
 
-// of returns what of the workloads a framework is measured with.
-func of(all []workload, t *target.Target) []workload {
+// of returns what of the workloads a framework is measured with: one that
+// computes its requests one after the other gets at most serialMost at once, and
+// a task that is measured with more only gets as many as that.
+func of(all []workload, t *target.Target, serialMost int) []workload {
 	if !t.Serial {
 		return all
 	}
 	var out []workload
 	for _, w := range all {
 		few := slices.DeleteFunc(slices.Clone(w.parallels), func(n int) bool { return n > serialMost })
-		if len(few) > 0 {
-			out = append(out, workload{w.task, few})
+		if len(few) == 0 {
+			few = []int{serialMost}
 		}
+		out = append(out, workload{w.task, few})
 	}
 	return out
 }
@@ -100,18 +99,16 @@ func (t turn) name() string {
 }
 
 // plan lists the turns in the order they are run.
-func plan(rounds int, models []model, frameworks []*target.Target, all []workload) []turn {
+func (o *options) plan() []turn {
 	var turns []turn
-	for round := 1; round <= rounds; round++ {
-		for _, m := range models {
-			order := slices.Clone(frameworks)
+	for round := 1; round <= o.rounds; round++ {
+		for _, m := range o.models {
+			order := slices.Clone(o.frameworks)
 			if round%2 == 0 {
 				slices.Reverse(order)
 			}
 			for _, f := range order {
-				if cases := of(all, f); len(cases) > 0 {
-					turns = append(turns, turn{round, m, f, cases})
-				}
+				turns = append(turns, turn{round, m, f, of(o.cases, f, o.serialMost)})
 			}
 		}
 	}

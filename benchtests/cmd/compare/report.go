@@ -30,7 +30,7 @@ type finished struct {
 // to out. It overwrites what an earlier report has written.
 func (c *comparison) report(ctx context.Context, out io.Writer) error {
 	var turns []finished
-	for _, t := range plan(c.rounds, c.models, c.frameworks, c.cases) {
+	for _, t := range c.plan() {
 		folder, err := results.Load(filepath.Join(c.folder(t), results.Latest))
 		if err != nil {
 			continue // execute has told why

@@ -72,7 +72,7 @@ func (c *comparison) done(t turn) (*results.Folder, bool) {
 // others from being run; the error tells of all of them.
 func (c *comparison) execute(ctx context.Context) error {
 	var left []turn
-	for _, t := range plan(c.rounds, c.models, c.frameworks, c.cases) {
+	for _, t := range c.plan() {
 		if _, ok := c.done(t); !ok {
 			left = append(left, t)
 		}
