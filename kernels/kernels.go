@@ -84,7 +84,11 @@ type KV interface {
 // are consecutive, and its positions in the step are consecutive too.
 // The slices belong to the caller and stay unchanged between Begin and End.
 type Step struct {
-	Tokens    []int32 // [T] token ids
+	Tokens []int32 // [T] token ids
+	// From is nil, or [T]: the row of the step before, of those that Draw drew a
+	// token for, whose token this row takes in place of Tokens'; -1 for none. Only a
+	// Drawer has it.
+	From      []int32
 	Positions []int32 // [T] position of each token in its sequence, from 0
 	Slots     []int32 // [T] cache slot that takes the token's key and value
 	Starts    []int32 // [S+1] first row of each sequence; Starts[S] = T

@@ -20,6 +20,8 @@ func (s *Step) Check() error {
 	switch {
 	case t == 0:
 		return stepErr("Tokens is empty")
+	case s.From != nil && len(s.From) != t:
+		return stepErr("From has %d entries for %d tokens", len(s.From), t)
 	case len(s.Positions) != t:
 		return stepErr("Positions has %d entries for %d tokens", len(s.Positions), t)
 	case len(s.Slots) != t:
