@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <tuple>
 
 namespace sbc {
 
@@ -49,7 +50,7 @@ struct StepView {
     int32_t longest;    // largest of lens; 0 in a graph, where it is not known
 };
 
-struct Launches; // context.cu
+struct Host; // host.cuh
 
 } // namespace sbc
 
@@ -68,7 +69,9 @@ struct sbc_context {
     size_t rounded_bytes;
     float *partial;          // what decode attention keeps of each piece of a context (attention_decode.cu)
     size_t partial_bytes;
-    struct Host *host;       // what context.cu, load.cu and step.cu keep on the host
+    void *drawing;           // what draw_kernels works in (draw.cu)
+    size_t drawing_bytes;
+    sbc::Host *host;         // what context.cu, load.cu, step.cu and graph.cu keep on the host
     char message[512];
 };
 
@@ -81,9 +84,10 @@ int fail(sbc_context *c, int status, const char *format, ...) __attribute__((for
 int check(sbc_context *c, cudaError_t e, const char *doing);
 int check_blas(sbc_context *c, cublasStatus_t s, const char *doing);
 
-// grow sees to it that *p has that many bytes. It must not be called in a graph's
-// recording, unless nothing has to grow: sbc_graph_begin is preceded by a run of
-// the same step.
+// grow sees to it that *p has that many bytes of device memory, of no particular
+// content, aligned to 256. In a graph's recording nothing can grow, so that what
+// is recorded must have been run before; what a graph was recorded with stays
+// where it is until the context is closed.
 int grow(sbc_context *c, void **p, size_t *have, size_t bytes, const char *what);
 
 #define SBC_TRY(call)                                                                                                  \
@@ -92,19 +96,23 @@ int grow(sbc_context *c, void **p, size_t *have, size_t bytes, const char *what)
         if (sbc_status_ != SBC_OK) return sbc_status_;                                                                 \
     } while (0)
 
-// launch queues kernel<<<grid, block, shared>>>(args...) and says so if it cannot.
-// shared above 48 KB is allowed for by it.
-#ifdef SBC_SIM
-#define SBC_LAUNCH(c, kernel, grid, block, shared, ...)                                                                \
-    ::sbc::check((c), ::sim::launch(#kernel, (grid), (block), (shared), (c)->stream, [=]() { (kernel)(__VA_ARGS__); }),   \
-                 "starting " #kernel)
-#else
+// SBC_LAUNCH queues kernel<<<grid, block, shared>>>(args...) and returns a status
+// that says so if it cannot. Arguments are evaluated at once, as the kernel's
+// parameters. Shared memory above 48 KB is allowed for by it. A template with more
+// than one argument is put in parentheses.
 #define SBC_LAUNCH(c, kernel, grid, block, shared, ...)                                                                \
     ::sbc::launch((c), "starting " #kernel, (kernel), (grid), (block), (shared), __VA_ARGS__)
 
+#ifdef SBC_SIM
 template <typename... P, typename... A>
 int launch(sbc_context *c, const char *doing, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... args) {
-    if (shared > 48 << 10)
+    std::tuple<P...> kept(static_cast<P>(args)...); // a graph runs the kernel again with these
+    return check(c, ::sim::launch(doing, grid, block, shared, c->stream, [kernel, kept]() { std::apply(kernel, kept); }), doing);
+}
+#else
+template <typename... P, typename... A>
+int launch(sbc_context *c, const char *doing, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... args) {
+    if (shared > (48u << 10))
         SBC_TRY(check(c, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)), doing));
     kernel<<<grid, block, shared, c->stream>>>(static_cast<P>(args)...);
     return check(c, cudaGetLastError(), doing);
@@ -179,6 +187,9 @@ int matmul_small(sbc_context *c, float *out, const float *x, const sbc_weight *w
 int matmul_large(sbc_context *c, float *out, const float *x, const sbc_weight *w, const float *bias, int rows); // cuBLASLt
 int attention_decode(sbc_context *c, float *out, const float *qkv, const CacheView &kv, const sbc_attn &a);      // sequences with one row
 int attention_prefill(sbc_context *c, float *out, const float *qkv, const CacheView &kv, const sbc_attn &a);     // the tiles
+// draw_kernels draws a token for each of rows rows of logits [rows, width], ids below
+// vocab, into ids [rows]; draws [rows] and ids are on the device.
+int draw_kernels(sbc_context *c, const float *logits, int width, int vocab, int rows, const sbc_draw *draws, int32_t *ids);
 // Sizes of sbc_context.partial for the context's options, for any model.
 size_t attention_partial_bytes(const sbc_context *c, int heads, int head_dim);
 
