@@ -49,8 +49,13 @@ var adaptationRules = []adaptation{
 		func(t target.Capabilities, c results.Case, _ demands) bool { return t.Serial && c.Parallel > 1 },
 		text("the framework computes one request after the other")},
 	{"Seed",
-		func(t target.Capabilities, _ results.Case, d demands) bool { return !t.Seed && d.sampled },
+		func(t target.Capabilities, _ results.Case, d demands) bool {
+			return !t.Seed && !t.SeedStops && d.sampled
+		},
 		text("the framework passes over seeds, or keeps them only for a request that is alone: sampled answers are other ones every time")},
+	{"SeedStops",
+		func(t target.Capabilities, _ results.Case, d demands) bool { return t.SeedStops && d.sampled },
+		text("requests have no seed, of which this build of the framework may die: sampled answers are other ones every time")},
 	{"FirstSampling",
 		func(t target.Capabilities, _ results.Case, d demands) bool { return t.FirstSampling && d.sampled },
 		text("the framework samples every request as the first one since its start asked")},

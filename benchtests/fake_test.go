@@ -31,6 +31,7 @@ const (
 	stallsLater behaviour = "stalls-later" // never ends an answer after three passes of a case
 	halfFail    behaviour = "half"         // fails every other request
 	dies        behaviour = "dies"         // the process ends in the second case of six requests
+	deaf        behaviour = "deaf"         // the process goes on there, and takes no more connections
 	diesProbed  behaviour = "dies-probed"  // the process ends in the contract's probe
 	noStart     behaviour = "no-start"     // the process ends at once
 	neverReady  behaviour = "never-ready"  // answers 503 for good
@@ -43,6 +44,7 @@ const fakeTokens = 12
 type fakeServe struct {
 	how      atomic.Value // behaviour
 	requests atomic.Int64
+	deafen   func() // ends listening, where the server is a process
 }
 
 func newFake(b behaviour) *fakeServe {
@@ -91,6 +93,9 @@ func (f *fakeServe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
+	case how == deaf && n >= int64(minWarm+contract.ProbeSize+6+1+3):
+		f.deafen()
+		http.Error(w, `{"error":{"message":"the engine is dead"}}`, http.StatusInternalServerError)
 	case how == stalls, how == stallsLater && n > int64(minWarm+contract.ProbeSize+6+1+6+1+6+1+2):
 		w.Header().Set("Content-Type", "text/event-stream")
 		fmt.Fprint(w, event("stuck", ""))
@@ -185,5 +190,19 @@ func fakeServeMain() {
 		fmt.Println("process", pid)
 	}
 	fmt.Println("arguments", strings.Join(os.Args[1:], " "))
-	panic(http.ListenAndServe(net.JoinHostPort(host, port), newFake(b)))
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, port))
+	if err != nil {
+		panic(err)
+	}
+	fake := newFake(b)
+	server := &http.Server{Handler: fake}
+	fake.deafen = func() {
+		listener.Close()
+		server.SetKeepAlivesEnabled(false)
+	}
+	err = server.Serve(listener)
+	if b == deaf {
+		select {}
+	}
+	panic(err)
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"servebench/benchtests/client"
@@ -154,15 +156,19 @@ func (p *pass) send(ctx context.Context, prompts []datasets.Prompt, more func() 
 		*client.Exchange
 	}
 	var mu sync.Mutex
-	var all []sent // decoded when nothing is being measured any more
+	var all []sent          // decoded when nothing is being measured any more
+	var refused atomic.Bool // a connection was: nobody listens any more, whether or not the process is gone
 	model := load.Closed{Workers: p.c.Parallel}
-	_, err = model.Run(ctx, p.client.Now, more, func(ctx context.Context, d load.Dispatch) {
+	_, err = model.Run(ctx, p.client.Now, func() bool { return !refused.Load() && more() }, func(ctx context.Context, d load.Dispatch) {
 		x := p.client.Do(ctx, calls[d.Index%len(calls)])
+		if errors.Is(x.Err, syscall.ECONNREFUSED) {
+			refused.Store(true)
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		all = append(all, sent{d, x})
 	})
-	died = p.hasDied(err, func() bool {
+	died = refused.Load() || p.hasDied(err, func() bool {
 		return slices.ContainsFunc(all, func(s sent) bool { return s.Err != nil })
 	})
 	if err != nil && !died {

@@ -316,6 +316,16 @@ func TestServerDies(t *testing.T) {
 	assert.Contains(t, s.out.String(), "the server died")
 }
 
+// TestServerDeaf has a server that ends listening in the middle of the second
+// case, which asks for more requests than anybody would wait for.
+func TestServerDeaf(t *testing.T) {
+	s := newBench(t, deaf, "-task", "chat,qa", "-mode", "sync", "-test.benchtime=6x")
+	require.Equal(t, 1, s.run())
+	assert.Equal(t, "0/6", s.rows()["chat/sync/0"])
+	assert.Equal(t, "2/4", s.rows()["qa/sync/0"], "what failed, without those that nobody would have taken: %s", &s.out)
+	assert.Contains(t, s.out.String(), "the server died")
+}
+
 // TestInterrupted ends the suite in the middle of a case, in every way, and
 // then goes on.
 func TestInterrupted(t *testing.T) {

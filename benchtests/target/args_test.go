@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"servebench/datasets"
 )
 
 // TestArgs holds every command line: as a process on CPUs, with what a prompt
@@ -137,6 +139,18 @@ func TestCapabilitiesFor(t *testing.T) {
 	assert.False(t, transformers.CapabilitiesFor(c).Serial)
 	assert.True(t, transformers.CapabilitiesFor(c).FirstSampling)
 	assert.True(t, transformers.Serial, "the target is as it was")
+	onCPU, onGPU := vllm, vllm
+	onCPU.Capabilities, onGPU.Capabilities = vllm.CapabilitiesFor(Config{}), vllm.CapabilitiesFor(Config{GPU: true})
+	for _, at := range []struct {
+		target Target
+		seed   bool
+	}{{onCPU, false}, {onGPU, true}} {
+		assert.Equal(t, at.seed, at.target.Seed)
+		data, err := at.target.Body(Request{Prompt: datasets.Prompt{Text: "hello", Seed: 5}, Mode: datasets.Sync, Served: "gpt2"})
+		require.NoError(t, err)
+		assert.Equal(t, at.seed, strings.Contains(string(data), `"seed":5`), "%s", data)
+		assert.Contains(t, string(data), `"model":"gpt2"`)
+	}
 	for _, target := range All() {
 		if target.Adapt == nil {
 			assert.Equal(t, target.Capabilities, target.CapabilitiesFor(c), target.Name)

@@ -66,6 +66,9 @@ func send(ctx context.Context, client *http.Client, method, baseURL, route strin
 	if content != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	// No question changes what the next one is answered: one that meets a connection
+	// which the server has just let go may be asked on another (net/http.Transport).
+	req.Header["Idempotency-Key"] = nil
 	if client == nil {
 		client = plain
 	}

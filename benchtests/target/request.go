@@ -16,6 +16,8 @@ type Request struct {
 	Served string // the server's name of the model
 	// IgnoreEOS lets every answer run to max_tokens, where the target can.
 	IgnoreEOS bool
+	// NoSeed leaves the prompt's seed out. Body sets it for SeedStops.
+	NoSeed bool
 	// SharedPrefix says that other prompts begin alike and a cache of what they
 	// begin with may help. A framework whose cache can be turned off by request
 	// has it off otherwise.
@@ -41,14 +43,27 @@ type body struct {
 // request is the part of a request that all targets have in common.
 func (r Request) request() datasets.Request { return r.Prompt.Request(r.Mode, r.Served, r.API) }
 
+// seedless is a body whose seed is left out.
+type seedless struct {
+	body
+	Seed *int64 `json:"seed,omitempty"` // nil; it hides the body's
+}
+
 // openAI is the Payload of a server that takes ignore_eos.
-func openAI(r Request) any { return body{Request: r.request(), IgnoreEOS: r.IgnoreEOS} }
+func openAI(r Request) any {
+	b := body{Request: r.request(), IgnoreEOS: r.IgnoreEOS}
+	if r.NoSeed {
+		return seedless{body: b}
+	}
+	return b
+}
 
 // Body returns the request's JSON.
 func (t *Target) Body(r Request) ([]byte, error) {
 	if r.API == datasets.ChatAPI && !t.Chat {
 		return nil, fmt.Errorf("%s has no chat route", t.Name)
 	}
+	r.NoSeed = r.NoSeed || t.SeedStops
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)

@@ -73,9 +73,12 @@ func (c *Config) threads() int { return cmp.Or(len(c.CPUs), runtime.NumCPU()) }
 type Capabilities struct {
 	// IgnoreEOS says how an answer is made to run to max_tokens, as a clause
 	// behind "the end of sequence is"; "" if it cannot be.
-	IgnoreEOS    string
-	MinTokens    bool     // min_tokens is kept
-	Seed         bool     // the same seed gives the same text, whatever else is in flight
+	IgnoreEOS string
+	MinTokens bool // min_tokens is kept
+	Seed      bool // the same seed gives the same text, whatever else is in flight
+	// SeedStops is true when a request that samples with a seed may bring the server
+	// down, so that none is sent with one.
+	SeedStops    bool
 	StreamUsage  bool     // stream_options.include_usage gives counts at a stream's end
 	TokenPrompts bool     // a completion's prompt may be token ids
 	Chat         bool     // /v1/chat/completions, with the model's template

@@ -35,6 +35,15 @@ var vllm = Target{
 		MultiGPU:     true,
 		Dtypes:       []string{"bfloat16", "float16", "float32"},
 	},
+	// The CPU build dies of a seed when a prompt is computed in pieces, as soon as
+	// those in flight have more tokens than a step: it takes back the number that
+	// the first piece drew, which torch's generator for CPUs cannot ("CPU Generator
+	// does not use offset", seen at 0.32.0).
+	Adapt: func(caps *Capabilities, c Config) {
+		if !c.GPU {
+			caps.Seed, caps.SeedStops = false, true
+		}
+	},
 	Program: find(VLLMEnv, "vllm", "vLLM"),
 	Version: packages("vllm", "torch"),
 	Args: func(c Config) []string {
