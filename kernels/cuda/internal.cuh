@@ -62,6 +62,7 @@ struct sbc_context {
     sbc::StepView step;      // of the step begun last
     int32_t *drawn;          // [max_seqs] ids of the last sbc_draw_tokens, on the device
     bool capturing;          // between sbc_graph_begin and sbc_graph_end
+    bool lost;               // SBC_LOST was answered, as everything is from then on
     cublasLtHandle_t blas;
     void *blas_workspace;    // blas_workspace_bytes, on the device
     size_t blas_workspace_bytes;
@@ -77,7 +78,11 @@ struct sbc_context {
 
 namespace sbc {
 
-// fail writes the context's message and returns the status. printf's format.
+// enter is what a function of kernels.h begins with: SBC_OK when c can be used, and
+// while a graph is being recorded only if recorded, which operations are.
+int enter(sbc_context *c, bool recorded);
+// fail writes the context's message, by printf's format, and returns the status.
+// The message of what broke a context, or a recording, is not written over.
 int fail(sbc_context *c, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 // check turns a runtime's answer into a status, with a message that says what was
 // being done. Errors that CUDA calls sticky are SBC_LOST.
@@ -106,12 +111,14 @@ int grow(sbc_context *c, void **p, size_t *have, size_t bytes, const char *what)
 #ifdef SBC_SIM
 template <typename... P, typename... A>
 int launch(sbc_context *c, const char *doing, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... args) {
+    if (c->lost) return SBC_LOST;
     std::tuple<P...> kept(static_cast<P>(args)...); // a graph runs the kernel again with these
     return check(c, ::sim::launch(doing, grid, block, shared, c->stream, [kernel, kept]() { std::apply(kernel, kept); }), doing);
 }
 #else
 template <typename... P, typename... A>
 int launch(sbc_context *c, const char *doing, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... args) {
+    if (c->lost) return SBC_LOST;
     if (shared > (48u << 10))
         SBC_TRY(check(c, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)), doing));
     kernel<<<grid, block, shared, c->stream>>>(static_cast<P>(args)...);

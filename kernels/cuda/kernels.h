@@ -47,8 +47,8 @@ typedef uint64_t sbc_ptr; // device memory; 0 is none
 uint32_t sbc_version(void);
 
 // sbc_message returns what the last function that did not return SBC_OK has to
-// say: of a context, or with NULL of sbc_devices and sbc_open in the calling
-// thread. It is valid until the next call.
+// say: of a context, or with NULL of sbc_devices, sbc_open and sbc_close in the
+// calling thread. It is valid until the next call.
 const char *sbc_message(const sbc_context *c);
 
 // What a GPU is.
@@ -104,7 +104,8 @@ typedef struct {
     int32_t reserved;
 } sbc_weight;
 
-// sbc_weight_bytes is what a weight of n by k takes. It needs no context.
+// sbc_weight_bytes is what a weight of n by k takes, 0 where there is no such
+// weight. It needs no context.
 uint64_t sbc_weight_bytes(int32_t dtype, int32_t n, int32_t k, int32_t table);
 
 // sbc_load converts rows [n0, n0+n) of a weight from src, in host memory: [n, k],
@@ -124,6 +125,7 @@ typedef struct {
     int32_t layers, blocks, block_size, kv_heads, head_dim, reserved;
 } sbc_kv;
 
+// sbc_kv_bytes is what a cache takes, 0 where there is no such cache.
 uint64_t sbc_kv_bytes(int32_t dtype, const sbc_kv *kv);
 
 // A step, as kernels.Step has it, copied by sbc_begin.
@@ -140,7 +142,10 @@ typedef struct {
 } sbc_step;
 
 // sbc_begin starts a step. It does not wait for the one before it: up to two steps
-// may be queued, a third waits for the first.
+// may be queued, a third waits for the first. Counts and offsets are checked;
+// whether tokens, slots and blocks are the weights' and the caches' is the
+// caller's to know. A row of slot -1, alone in a sequence of length 0 at position
+// 0, stands for nothing: nothing of it is stored, and what it attends to is zero.
 int sbc_begin(sbc_context *c, const sbc_step *s);
 
 // sbc_wait waits until everything that is queued is done.
@@ -183,7 +188,9 @@ typedef struct {
 
 // sbc_draw_tokens draws one token for each of rows rows of logits [rows, width],
 // of which ids below vocab may be drawn. Their ids stay on the device for the next
-// step's from, and go to the host behind them.
+// step's from, and go to the host behind them. SBC_DRAWN steps may wait for
+// sbc_drawn, another is SBC_ARGUMENT.
+#define SBC_DRAWN 4
 int sbc_draw_tokens(sbc_context *c, sbc_ptr logits, int32_t width, int32_t vocab, int32_t rows, const sbc_draw *draws);
 
 // sbc_drawn waits for the oldest step with sbc_draw_tokens whose tokens were not
@@ -192,16 +199,19 @@ int sbc_drawn(sbc_context *c, int32_t *ids, int32_t rows);
 
 // A graph is the operations of one kind of step, kept by the device: those of
 // sequences that have one row each and want it. sbc_graph_begin stands in place
-// of sbc_begin for a step of rows rows; nothing that follows is run. sbc_graph_end
-// ends it. sbc_graph_run is sbc_begin with all the operations of the graph: its
-// step has at most as many rows, padded by the library with rows that store nothing.
+// of sbc_begin for a step of rows rows; nothing that follows is run, and what needs
+// memory for it must have been run once, as a step of as many rows. sbc_graph_end
+// ends it, whatever has happened, and returns the first failure since. sbc_graph_run
+// is sbc_begin with all the operations of the graph: its step has at most as many
+// rows, padded by the library with rows that stand for nothing.
 int sbc_graph_begin(sbc_context *c, int32_t rows);
 int sbc_graph_end(sbc_context *c, int32_t *graph);
 int sbc_graph_run(sbc_context *c, int32_t graph, const sbc_step *s);
 
 // sbc_limit measures what the device does at most, by kernels of its own: bytes/s
-// of reading memory, or float32 multiply-adds, or FLOP/s of dense tensor-core
-// products of the context's dtype. It waits.
+// of reading memory, FLOP/s of float32 multiply-adds (2 each), or FLOP/s of dense
+// tensor-core products of the context's dtype; float32 has none of these, its
+// products are multiply-adds. It waits.
 enum { SBC_LIMIT_READ, SBC_LIMIT_FMA, SBC_LIMIT_DOT };
 int sbc_limit(sbc_context *c, int32_t what, double *out);
 

@@ -15,6 +15,9 @@
 
 #ifdef SBC_SIM
 #include "sim/sim.h"
+namespace sbc {
+constexpr bool kSimulated = true; // a device that is watched, not fast: what measures keeps it short
+}
 #else
 
 #include <cuda_bf16.h>
@@ -30,6 +33,8 @@
 #define SBC_DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 
 namespace sbc {
+
+constexpr bool kSimulated = false;
 
 // load16 reads 16 aligned bytes that no kernel running now writes.
 static __device__ __forceinline__ uint4 load16(const void *p) { return __ldg(static_cast<const uint4 *>(p)); }
