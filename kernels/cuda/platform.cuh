@@ -6,7 +6,7 @@
 // Kernels keep to these rules, so that the simulated device can run and watch them:
 //   - shared memory is declared by SBC_SHARED and SBC_DYNAMIC_SHARED
 //   - a kernel is launched by launch() of internal.cuh, never by <<<>>>
-//   - 16 bytes of global memory are read by load16 and load16_stream, copied to
+//   - 16 bytes of global memory are read by load16, load16_stream and load16_own, copied to
 //     shared memory by cp_async16, and written by store16
 //   - warps are taken to be in step nowhere: what one lane tells another goes
 //     through a shuffle, a vote or __syncwarp
@@ -47,6 +47,9 @@ static __device__ __forceinline__ uint4 load16_stream(const void *p) {
                  : "l"(p));
     return v;
 }
+
+// load16_own reads 16 aligned bytes that no thread but this one writes in the kernel.
+static __device__ __forceinline__ uint4 load16_own(const void *p) { return *static_cast<const uint4 *>(p); }
 
 // store16 writes 16 aligned bytes of global memory.
 static __device__ __forceinline__ void store16(void *p, uint4 v) { *static_cast<uint4 *>(p) = v; }
