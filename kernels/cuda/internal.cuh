@@ -50,7 +50,8 @@ struct StepView {
     int32_t longest;    // largest of lens; 0 in a graph, where it is not known
 };
 
-struct Host; // host.cuh
+struct Host;  // host.cuh
+struct Plans; // matmul_large.cu
 
 } // namespace sbc
 
@@ -68,6 +69,7 @@ struct sbc_context {
     size_t blas_workspace_bytes;
     void *rounded;           // [max_tokens, widest ld] inputs of a large product in the context's dtype
     size_t rounded_bytes;
+    sbc::Plans *plans;       // how large products of shapes met of late are made
     float *partial;          // what decode attention keeps of each piece of a context (attention_decode.cu)
     size_t partial_bytes;
     void *drawing;           // what draw_kernels works in (draw.cu)
@@ -192,6 +194,7 @@ inline CacheView cache_view(int dtype, const sbc_kv *kv, int layer) {
 // What one file offers the others. All queue on c->stream.
 int matmul_small(sbc_context *c, float *out, const float *x, const sbc_weight *w, const float *bias, int rows); // rows ≤ kSmallRows
 int matmul_large(sbc_context *c, float *out, const float *x, const sbc_weight *w, const float *bias, int rows); // cuBLASLt
+void matmul_close(sbc_context *c); // gives c->plans back; before c->blas
 int attention_decode(sbc_context *c, float *out, const float *qkv, const CacheView &kv, const sbc_attn &a);      // sequences with one row
 int attention_prefill(sbc_context *c, float *out, const float *qkv, const CacheView &kv, const sbc_attn &a);     // the tiles
 // draw_kernels draws a token for each of rows rows of logits [rows, width], ids below
