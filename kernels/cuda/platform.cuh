@@ -6,8 +6,8 @@
 // Kernels keep to these rules, so that the simulated device can run and watch them:
 //   - shared memory is declared by SBC_SHARED and SBC_DYNAMIC_SHARED
 //   - a kernel is launched by launch() of internal.cuh, never by <<<>>>
-//   - 16 bytes of global memory are read by load16, load16_stream and load16_own, copied to
-//     shared memory by cp_async16, and written by store16
+//   - 16 bytes of global memory are read by load16, load16_stream and load16_own,
+//     copied to shared memory by cp_async16, and written by store16
 //   - warps are taken to be in step nowhere: what one lane tells another goes
 //     through a shuffle, a vote or __syncwarp
 #ifndef SERVEBENCH_CUDA_PLATFORM_CUH
