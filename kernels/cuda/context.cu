@@ -162,9 +162,11 @@ static bool strike(std::vector<Block> &list, const void *p) {
 }
 
 int device_give(sbc_context *c, void *p) {
-    SBC_TRY(finish(c));
+    int status = finish(c);
+    if (c->lost) return status; // left to sbc_close
     if (!strike(c->host->device, p)) return fail(c, SBC_ARGUMENT, "%p is not the beginning of memory that sbc_alloc gave", p);
-    return check(c, cudaFree(p), "giving device memory back");
+    int freed = check(c, cudaFree(p), "giving device memory back");
+    return status != SBC_OK ? status : freed;
 }
 
 int pinned_give(sbc_context *c, void *p) {
@@ -402,10 +404,7 @@ int sbc_alloc(sbc_context *c, uint64_t bytes, sbc_ptr *out) {
     SBC_TRY(device_take(c, bytes, "memory", &p));
     int status = check(c, cudaMemsetAsync(p, 0, bytes, c->stream), "zeroing device memory");
     if (status != SBC_OK) {
-        strike(c->host->device, p);
-        drain(c);
-        cudaFree(p);
-        cudaGetLastError();
+        device_give(c, p);
         return status;
     }
     *out = reinterpret_cast<sbc_ptr>(p);

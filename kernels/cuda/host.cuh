@@ -93,7 +93,7 @@ int status_of(cudaError_t e);
 
 // Memory and events that sbc_close gives back unless they were before. What they
 // are for goes into the message. *out is unchanged unless they return SBC_OK; what
-// was to be given back is gone whatever they return.
+// was to be given back is gone whatever they return, or with the context.
 int device_take(sbc_context *c, uint64_t bytes, const char *what, void **out);
 int device_give(sbc_context *c, void *p); // waits for what is queued
 int pinned_take(sbc_context *c, uint64_t bytes, const char *what, void **out);
