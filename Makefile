@@ -113,18 +113,21 @@ compare-cpu:
 	$(COMPARE) -frameworks "$(FRAMEWORKS)" -models "$(MODELS)" -cases "$(CASES)" -benchtime $(PASSTIME) -- $(subst -parallel,-concurrency,$(ARGS))
 
 # Everything beside everything: all tasks, modes and numbers of requests in flight
-# once, then ten passes of the throughput cases in REPEATS rounds, without caches of
-# prefixes. A model takes an hour.
+# once, then ten passes of the throughput cases in REPEATS rounds, one mode after the
+# other, without caches of prefixes. A model takes an hour and a half.
 TASKS   = chat summarization qa code
 REPEATS ?= 2
 ALL     ?= $(or $(OUT),results/runs/compare-all-$(shell date -u +%Y%m%dT%H%M%SZ))
 comma   := ,
 cases    = $(subst $() ,$(comma),$(foreach task,$(TASKS),$(task)@$(1)))
-EVERY    = $(GO) run ./benchtests/cmd/compare -peers "$(PEERS)" -frameworks "$(FRAMEWORKS)" -models "$(MODELS)" -mode sync,stream
+EVERY    = $(GO) run ./benchtests/cmd/compare -peers "$(PEERS)" -frameworks "$(FRAMEWORKS)" -models "$(MODELS)" -benchtime $(PASSTIME)
+COLD     = -enable-prefix-caching=false $(subst -parallel,-concurrency,$(ARGS))
 
 compare-all:
-	$(EVERY) -out $(ALL)/matrix -rounds 1 -cases "$(call cases,1+2+4+8)" -serial-most 8 -benchtime $(PASSTIME) -- -enable-prefix-caching=false $(subst -parallel,-concurrency,$(ARGS))
-	$(EVERY) -out $(ALL)/throughput -rounds $(REPEATS) -cases "$(call cases,8)" -serial-most 1 -benchtime $(PASSTIME) -- -enable-prefix-caching=false -throughput-only -repeat $$((10 / $(REPEATS))) $(subst -parallel,-concurrency,$(ARGS))
+	$(EVERY) -out $(ALL)/matrix -mode sync,stream -rounds 1 -cases "$(call cases,1+2+4+8)" -serial-most 8 -- $(COLD)
+	for mode in sync stream; do \
+	  $(EVERY) -out $(ALL)/throughput-$$mode -mode $$mode -rounds $(REPEATS) -cases "$(call cases,8)" -serial-most 1 -- \
+	    -throughput-only -repeat $$((10 / $(REPEATS))) $(COLD) || exit 1; done
 
 # One stream of GPT-2 beside llama.cpp's server, on chat prompts.
 compare-llamacpp:
