@@ -197,11 +197,10 @@ int matmul_large(sbc_context *c, float *out, const float *x, const sbc_weight *w
 void matmul_close(sbc_context *c); // gives c->plans back; before c->blas
 int attention_decode(sbc_context *c, float *out, const float *qkv, const CacheView &kv, const sbc_attn &a);      // sequences with one row
 int attention_prefill(sbc_context *c, float *out, const float *qkv, const CacheView &kv, const sbc_attn &a);     // the tiles
+int attention_simple(sbc_context *c, float *out, const float *qkv, const CacheView &kv, const sbc_attn &a);      // all rows, any dtype and head
 // draw_kernels draws a token for each of rows rows of logits [rows, width], ids below
 // vocab, into ids [rows]; draws [rows] and ids are on the device.
 int draw_kernels(sbc_context *c, const float *logits, int width, int vocab, int rows, const sbc_draw *draws, int32_t *ids);
-// Sizes of sbc_context.partial for the context's options, for any model.
-size_t attention_partial_bytes(const sbc_context *c, int heads, int head_dim);
 
 } // namespace sbc
 #endif
