@@ -22,8 +22,8 @@
 //             agree on which term is which, and the sum is of all 32.
 //   Block     8 warps share the terms of 16·OT outputs: warp w takes every eighth 64
 //             terms, a cache line of each output's row, in 2 steps of 32.
-//   Grid      N / (16·OT) blocks, 3 of them on a multiprocessor, or 2 where a warp has
-//             more outputs and rows, so that while one begins or ends others read.
+//   Grid      N / (16·OT) blocks. 3 of them fit on a multiprocessor, or 2 for more than
+//             8 rows, so that while one begins or ends others read.
 //   Under way a warp's W comes through a ring of 4 slots, each 32 terms of 16 outputs:
 //             a slot is asked for again as soon as it has been used. 4 slots · 2 loads ·
 //             16 bytes = 128 bytes a thread, 96 KB a multiprocessor with 3 blocks, 64
@@ -99,11 +99,12 @@ struct Slot {
 // term is where a warp's step begins.
 static __device__ __forceinline__ int term(int step, int warp) { return ((step / 2) * kWarps + warp) * kLine + step % 2 * kStep; }
 
-template <typename T> static __device__ __forceinline__ void fetch(Slot &s, const T *low, const T *high, bool inside) {
+// fetch asks for a slot of w, whose parts begin at low and high: zeros unless inside.
+template <typename T> static __device__ __forceinline__ void fetch(Slot &s, const T *w, int low, int high, bool inside) {
     s.low = s.high = uint4{0, 0, 0, 0};
     if (inside) {
-        s.low = load16_stream(low);
-        s.high = load16_stream(high);
+        s.low = load16_stream(w + low);
+        s.high = load16_stream(w + high);
     }
 }
 
@@ -152,7 +153,7 @@ static __device__ __forceinline__ void sum_warps(const Product &p, int output, c
 }
 
 template <typename T, int RT, int OT, bool WHOLE>
-static __global__ void __launch_bounds__(kThreads, RT *OT <= 2 ? 3 : 2) tensor_kernel(Product p) {
+static __global__ void __launch_bounds__(kThreads, RT == 1 ? 3 : 2) tensor_kernel(Product p) {
     constexpr int ahead = kSlots / OT; // steps that the ring holds
     const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
     const int part = lane % 4 * 8; // of a step: the lane's first term
@@ -183,7 +184,7 @@ static __global__ void __launch_bounds__(kThreads, RT *OT <= 2 ? 3 : 2) tensor_k
 #pragma unroll
     for (int s = 0; s < kSlots; s++) {
         const int k = term(s / OT, warp), o = s % OT;
-        fetch(ring[s], w + at[2 * o] + k, w + at[2 * o + 1] + k, k + part < p.ld);
+        fetch(ring[s], w, at[2 * o] + k, at[2 * o + 1] + k, k + part < p.ld);
     }
     Eight next[RT];
 #pragma unroll
@@ -202,7 +203,7 @@ static __global__ void __launch_bounds__(kThreads, RT *OT <= 2 ? 3 : 2) tensor_k
 #pragma unroll
             for (int o = 0; o < OT; o++) {
                 multiply<T, RT>(sums[o], ring[u * OT + o], x);
-                fetch(ring[u * OT + o], w + at[2 * o] + k, w + at[2 * o + 1] + k, k + part < p.ld);
+                fetch(ring[u * OT + o], w, at[2 * o] + k, at[2 * o + 1] + k, k + part < p.ld);
             }
         }
     }
