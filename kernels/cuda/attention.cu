@@ -25,14 +25,17 @@ static int attention_check(sbc_context *c, sbc_ptr out, sbc_ptr qkv, const sbc_k
     if (c->step.tokens_n <= 0) return fail(c, SBC_ARGUMENT, "attention: no step has begun");
     if (!out || !qkv || !kv->data || (out | qkv | kv->data) % 16)
         return fail(c, SBC_ARGUMENT, "attention: out, qkv and the cache must be memory of sbc_alloc");
-    if (a->heads <= 0 || a->heads > kMostHeads || a->kv_heads <= 0 || a->heads % a->kv_heads || a->head_dim <= 0 || a->window < 0)
-        return fail(c, SBC_ARGUMENT, "attention: %d query heads, %d key heads of %d elements, window %d: of at most %d query heads there must be a multiple of the key heads",
+    const bool heads = a->heads > 0 && a->heads <= kMostHeads && a->kv_heads > 0 && a->heads % a->kv_heads == 0;
+    if (!heads || a->head_dim <= 0 || a->window < 0)
+        return fail(c, SBC_ARGUMENT,
+                    "attention: %d query heads and %d key heads of %d elements, window %d: query heads are a multiple of key heads, %d at most",
                     a->heads, a->kv_heads, a->head_dim, a->window, kMostHeads);
     if (a->kv_heads != kv->kv_heads || a->head_dim != kv->head_dim)
         return fail(c, SBC_ARGUMENT, "attention: %d key heads of %d elements, the cache has %d of %d", a->kv_heads, a->head_dim, kv->kv_heads,
                     kv->head_dim);
     if (kv->blocks <= 0 || kv->block_size <= 0 || layer < 0 || layer >= kv->layers)
-        return fail(c, SBC_ARGUMENT, "attention: layer %d of a cache of %d layers of %d blocks of %d", layer, kv->layers, kv->blocks, kv->block_size);
+        return fail(c, SBC_ARGUMENT, "attention: layer %d of a cache of %d layers of %d blocks of %d", layer, kv->layers, kv->blocks,
+                    kv->block_size);
     // cache_row counts in int32.
     if (int64_t(kv->blocks) * kv->block_size > INT32_MAX / kv->kv_heads)
         return fail(c, SBC_ARGUMENT, "attention: a layer of %d blocks of %d with %d heads has more rows than an int32 counts", kv->blocks,

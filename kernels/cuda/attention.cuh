@@ -17,11 +17,11 @@
 // and positions that it does not see leave it as it was, bit for bit, as long as
 // the values there are finite: a weight of 0 times infinity is no number.
 //
-// Rows in shared memory are kSkew elements longer than a head is wide. Eight rows
-// then begin in eight different sixteenths of the banks for each of the widths, so
-// that neither ldmatrix nor the copies meet a bank twice. A swizzle would save
-// the 6 to 12% that this costs, which make room for no further block, and take an
-// exclusive or for each address that here is a constant's distance from the last.
+// Rows in shared memory are kSkew elements longer than a head is wide. Eight that
+// follow each other then begin at eight different fours of the 32 banks, whichever
+// the width, so that neither ldmatrix nor the copies meet a bank twice. A swizzle
+// would save the 6 to 12% that this costs, which make room for no further block, and
+// take an exclusive or for addresses that here are constants away from each other.
 #ifndef SERVEBENCH_CUDA_ATTENTION_CUH
 #define SERVEBENCH_CUDA_ATTENTION_CUH
 
