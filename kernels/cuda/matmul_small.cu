@@ -12,8 +12,9 @@
 // tensor_kernel<T, RT, OT, WHOLE>: bfloat16 and float16, on tensor cores
 //   On CUDA cores 16 rows would need 16·2 FLOP of every 2 bytes: 32 TFLOP/s at the 2.0
 //   TB/s of an A100 that has 19.5. So W is the A of mma.m16n8k16, 16 outputs by 16
-//   terms, and x the B, 16 terms by 8 rows, RT of them. For one row 7/8 of the products
-//   are of zeros: what else the tensor cores would do in that time is nothing.
+//   terms, and x the B, 16 terms by 8 rows, RT of them. One row goes the same way, so
+//   that its bits are those that it has among sixteen; 7/8 of its products are of zeros,
+//   on tensor cores that would otherwise wait for memory.
 //
 //   Lanes     W goes from memory into A's registers with no shared memory between: four
 //             lanes read 64 bytes of an output's row, 16 each. That is 32 terms, two
@@ -53,8 +54,8 @@
 //   27 of an H100's 67.
 //
 // Bound by  memory: 2·N·ld bytes (float32: 4·N·ld), 2·rows·N·K FLOP. Llama-2-7B in 16
-//           bits, of the data sheets' A100 2.0 TB/s, 312 TFLOP/s and H100 3.35 TB/s, 990
-//           TFLOP/s; that of 16 rows is below that of memory everywhere:
+//           bits, times of memory by the data sheets' 2.0 TB/s of an A100 and 3.35 TB/s of
+//           an H100; 16 rows of arithmetic are a tenth of that at 312 and 990 TFLOP/s:
 //             N × K           MB     A100     H100    GFLOP of 16 rows
 //             12288 × 4096   100.7    50 µs    30 µs   1.6   (queries, keys, values)
 //              4096 × 4096    33.6    17 µs    10 µs   0.5   (attention's output)
