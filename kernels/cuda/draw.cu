@@ -168,7 +168,7 @@ template <typename S> struct Heaviest {
 template <typename S> static __device__ Heaviest<S> heaviest(const S &s, int n, double p, double total, const Bench &b) {
     const double unit = ldexp(1., 61 - ilogb(total)); // all masses together are less than 2⁶²
     auto mass = [unit](float v) { return uint64_t(double(v) * unit); };
-    uint64_t wanted = uint64_t(p * total * unit);
+    uint64_t wanted = uint64_t(ceil(p * total * unit));
     wanted = wanted ? wanted : 1;
     const Found f = find(s, n, wanted, b, mass);
     const uint64_t one = mass(f.value), most = (wanted - f.above + one - 1) / one;
