@@ -152,7 +152,7 @@ static void check_step_arguments(sbc_context *c) {
     refused("starts goes", [](Step &s) { s.starts[2] = 5; });
     refused("starts[1]", [](Step &s) { s.starts[1] = 0; });
     refused("starts[1]", [](Step &s) { s.starts[1] = 99; });
-    refused("starts[2]", [](Step &s) { s.starts[1] = 4; });
+    refused("starts[2]", [](Step &s) { s.starts[1] = 4, s.positions = {5, 6, 7, 8}, s.lens[0] = 9; });
     refused("lens[0]", [](Step &s) { s.lens[0] = 6; });
     refused("lens[1]", [](Step &s) { s.lens[1] = 0; });
     refused("positions[1]", [](Step &s) { s.positions[1] = 7; });
@@ -251,17 +251,19 @@ static void lost(sbc_context *c) {
 // Ending is what came of a scenario.
 struct Ending {
     int status, closed;
-    uint64_t calls, injected, kernels;
+    uint64_t calls, opening, injected, kernels; // opening: calls of sbc_open
 };
 
 static Ending live(const Scenario &s, const std::string &plan, const sbc_options &o) {
     where = std::string(s.name) + (plan.empty() ? "" : " with " + plan);
     sim_reset();
+    sim_set("device", "l4"); // which gets by with little memory for cuBLASLt, that takes time to be made
     EXPECT(sim_fail(plan.c_str()) == 0, "the device cannot read the plan");
     Run r;
     r.dtype = o.dtype;
     Ending e = {};
     e.status = sbc_open(&o, &r.c);
+    e.opening = sim_calls();
     if (e.status != SBC_OK) {
         EXPECT(!r.c, "sbc_open fails and gives a context");
         EXPECT(sbc_message(nullptr)[0], "sbc_open fails without a message");
@@ -297,20 +299,23 @@ struct Plan {
 };
 static const Plan plans[] = {{"any", "", false}, {"any", "+", false}, {"sticky", "", false}, {"kernel", "", true}, {"copy", "", true}};
 
-static void check_failures(const Scenario &s) {
+// check_failures lets fail what a scenario does, and of sbc_open only in the first.
+static void check_failures(const Scenario &s, bool opening) {
     const Ending whole = live(s, "", small);
+    const uint64_t before = opening ? 0 : whole.opening;
     EXPECT(whole.calls > 0 && whole.kernels > 0, "%llu calls and %llu kernels are nothing to fail", static_cast<unsigned long long>(whole.calls),
            static_cast<unsigned long long>(whole.kernels));
     for (const Plan &p : plans) {
-        uint64_t failed = 0, absorbed = 0, n = 1;
-        for (; n <= 2 * whole.calls; n++) {
+        uint64_t failed = 0, absorbed = 0;
+        for (uint64_t n = p.kernels ? 1 : before + 1; n <= 2 * whole.calls; n++) {
             const Ending e = live(s, std::string(p.name) + ":" + std::to_string(n) + p.more, small);
             if (e.injected == 0) break;
             failed++;
             if (e.status == SBC_OK && e.closed == SBC_OK) absorbed++;
         }
         EXPECT(failed > 0, "nothing failed of %s", p.name);
-        EXPECT(p.kernels || failed == whole.calls, "%llu of %llu calls failed", static_cast<unsigned long long>(failed), static_cast<unsigned long long>(whole.calls));
+        EXPECT(p.kernels || failed == whole.calls - before, "%llu of %llu calls failed", static_cast<unsigned long long>(failed),
+               static_cast<unsigned long long>(whole.calls - before));
         printf("%-6s %-7s %4llu failures, %llu of them without consequence\n", s.name, (std::string(p.name) + p.more).c_str(),
                static_cast<unsigned long long>(failed), static_cast<unsigned long long>(absorbed));
     }
@@ -329,7 +334,7 @@ int main(int argc, char **argv) {
         }
     live({"pieces", scenario_pieces}, "", small);
     for (const Scenario &s : scenarios)
-        if (argc < 2 || strcmp(argv[1], s.name) == 0) check_failures(s);
+        if (argc < 2 || strcmp(argv[1], s.name) == 0) check_failures(s, &s == &scenarios.front());
     sim_reset();
     printf("%d expectations, %d mistakes\n", checks, mistakes);
     return mistakes > 0;
