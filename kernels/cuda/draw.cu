@@ -270,7 +270,7 @@ static __device__ float largest(const float *of_chunks, int chunks, float *of_wa
     return finite ? most : NAN;
 }
 
-static __global__ void look_kernel(const float *logits, int width, int vocab, int chunks, float *of_chunks) {
+static __global__ void __launch_bounds__(kChunkThreads) look_kernel(const float *logits, int width, int vocab, int chunks, float *of_chunks) {
     const int chunk = blockIdx.y * warps_of() + warp_of();
     if (chunk >= chunks) return;
     const float *x = logits + int64_t(blockIdx.x) * width;
@@ -294,8 +294,8 @@ static __device__ void fill_powers(double *powers) {
     for (int i = threadIdx.x; i < kPowers; i += blockDim.x) powers[i] = exp2(double(i) / kPowers);
 }
 
-static __global__ void weigh_kernel(const float *logits, int width, int vocab, int chunks, const float *of_chunks, const sbc_draw *draws,
-                                    double *sums) {
+static __global__ void __launch_bounds__(kChunkThreads) weigh_kernel(const float *logits, int width, int vocab, int chunks,
+                                                                     const float *of_chunks, const sbc_draw *draws, double *sums) {
     SBC_SHARED(double, powers, kPowers);
     SBC_SHARED(float, of_warps, kMostWarps);
     const sbc_draw d = draws[blockIdx.x];

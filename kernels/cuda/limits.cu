@@ -46,7 +46,7 @@ constexpr int kFmaRounds = kSimulated ? 2 : 8192;
 constexpr int kDotRounds = kSimulated ? 2 : 2048;
 constexpr uint64_t kLeastRead = kSimulated ? 1 << 20 : 256 << 20;
 
-static __global__ void read_kernel(const unsigned char *data, int64_t n, uint32_t *sums) {
+static __global__ void __launch_bounds__(kThreads) read_kernel(const unsigned char *data, int64_t n, uint32_t *sums) {
     const int64_t step = int64_t(gridDim.x) * blockDim.x;
     int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
     uint32_t sum = 0;
@@ -65,7 +65,7 @@ static __global__ void read_kernel(const unsigned char *data, int64_t n, uint32_
     if (threadIdx.x % kWarp == 0) sums[(blockIdx.x * blockDim.x + threadIdx.x) / kWarp] = sum;
 }
 
-static __global__ void fma_kernel(float a, float b, int rounds, float *sums) {
+static __global__ void __launch_bounds__(kThreads) fma_kernel(float a, float b, int rounds, float *sums) {
     float x[kChains];
 #pragma unroll
     for (int i = 0; i < kChains; i++) x[i] = float(threadIdx.x + i);
@@ -88,7 +88,7 @@ template <typename T> static __device__ __forceinline__ uint32_t pair(float x, f
     return bits;
 }
 
-template <typename T> static __global__ void dot_kernel(int rounds, float *sums) {
+template <typename T> static __global__ void __launch_bounds__(kThreads) dot_kernel(int rounds, float *sums) {
     // Numbers of both signs, none of them round: a product of zeros takes less power,
     // and a GPU that takes less power runs faster.
     uint32_t a[4], b[2];

@@ -46,7 +46,8 @@ template <typename T> struct Part {
     int rows, have, width;
 };
 
-template <typename S, typename T> static __global__ void convert_kernel(Part<T> p, const S *source) {
+template <typename S, typename T>
+static __global__ void __launch_bounds__(kConvertThreads) convert_kernel(Part<T> p, const S *source) {
     const uint32_t n = uint32_t(p.rows) * uint32_t(p.width), step = gridDim.x * blockDim.x;
     for (uint32_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step) {
         const int r = int(i / uint32_t(p.width)), k = int(i % uint32_t(p.width));
@@ -55,7 +56,8 @@ template <typename S, typename T> static __global__ void convert_kernel(Part<T> 
     }
 }
 
-template <typename S, typename T> static __global__ void transpose_kernel(Part<T> p, const S *source) {
+template <typename S, typename T>
+static __global__ void __launch_bounds__(kTile * kTileRows) transpose_kernel(Part<T> p, const S *source) {
     SBC_SHARED(float, tile, kTile * (kTile + 1));
     const int across = ceil_div(p.width, kTile), tiles = across * ceil_div(p.rows, kTile);
     const int x = threadIdx.x;

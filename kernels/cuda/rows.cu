@@ -94,8 +94,8 @@ template <typename T> static __device__ __forceinline__ void read8(float (&v)[8]
 // A token or a position that a table has no row for is the host's mistake; its row
 // becomes NaN, which the drawing of its token reports.
 template <typename A, typename B>
-static __global__ void embed_kernel(float *out, int width, int vector, Table<A> tokens, Table<B> positions, const int32_t *ids,
-                                    const int32_t *places) {
+static __global__ void __launch_bounds__(kRowThreads) embed_kernel(float *out, int width, int vector, Table<A> tokens, Table<B> positions,
+                                                                   const int32_t *ids, const int32_t *places) {
     const int t = blockIdx.x, id = ids[t], place = positions.data ? places[t] : 0;
     float *to = out + int64_t(t) * width;
     if (id < 0 || id >= tokens.n || (positions.data && (place < 0 || place >= positions.n))) {
@@ -194,7 +194,8 @@ static __device__ __forceinline__ float activation(int act, float x) {
     return x / (1 + expf(-u));
 }
 
-template <int kWide> static __global__ void activate_kernel(float *out, const float *x, int act, int gated, int width) {
+template <int kWide>
+static __global__ void __launch_bounds__(kRowThreads) activate_kernel(float *out, const float *x, int act, int gated, int width) {
     const int i = (blockIdx.y * blockDim.x + threadIdx.x) * kWide;
     if (i >= width) return;
     const float *from = x + int64_t(blockIdx.x) * width * (gated ? 2 : 1) + i;
@@ -209,7 +210,7 @@ template <int kWide> static __global__ void activate_kernel(float *out, const fl
 }
 
 // n is a multiple of kWide.
-template <int kWide> static __global__ void add_kernel(float *x, const float *y, int64_t n) {
+template <int kWide> static __global__ void __launch_bounds__(kRowThreads) add_kernel(float *x, const float *y, int64_t n) {
     const int64_t i = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * kWide;
     if (i >= n) return;
     float v[kWide], d[kWide];
@@ -219,7 +220,8 @@ template <int kWide> static __global__ void add_kernel(float *x, const float *y,
     write<kWide>(x + i, v);
 }
 
-template <int kWide> static __global__ void gather_kernel(float *out, const float *x, const float *delta, const int32_t *rows, int width) {
+template <int kWide>
+static __global__ void __launch_bounds__(kRowThreads) gather_kernel(float *out, const float *x, const float *delta, const int32_t *rows, int width) {
     const int i = (blockIdx.y * blockDim.x + threadIdx.x) * kWide;
     if (i >= width) return;
     const int64_t from = int64_t(rows[blockIdx.x]) * width + i;

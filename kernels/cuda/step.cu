@@ -45,7 +45,7 @@ struct Arrays {
 constexpr int kUnpackThreads = 128;
 constexpr int kUnpackBlocks = 64;
 
-static __global__ void unpack_kernel(Arrays step) {
+static __global__ void __launch_bounds__(kUnpackThreads) unpack_kernel(Arrays step) {
     const int which = blockIdx.y;
     const Array a = step.array[which];
     const int32_t *from = step.packed + step.array[kFrom].at;
@@ -62,7 +62,7 @@ static __global__ void unpack_kernel(Arrays step) {
 }
 
 // none_kernel says that nothing was drawn: drawn [n] = -1.
-static __global__ void none_kernel(int32_t *drawn, int n) {
+static __global__ void __launch_bounds__(kUnpackThreads) none_kernel(int32_t *drawn, int n) {
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) drawn[i] = -1;
 }
 

@@ -103,7 +103,7 @@ template <typename T> static __device__ __forceinline__ void clear_tail(T *head,
     for (int i = kv.head_dim; i < kv.padded; i++) head[i] = from_float<T>(0.f);
 }
 
-template <typename T, int kWide> static __global__ void store_kv_kernel(StoreRows a) {
+template <typename T, int kWide> static __global__ void __launch_bounds__(kStoreThreads) store_kv_kernel(StoreRows a) {
     const int slot = a.slots[blockIdx.x];
     if (slot < 0) return;
     const CacheView &kv = a.kv;
