@@ -110,9 +110,20 @@ int check_blas(sbc_context *c, cublasStatus_t s, const char *doing) {
     return fail(c, status, "%s: %s (%s)", doing, cublasLtGetStatusString(s), cublasLtGetStatusName(s));
 }
 
+// bind makes a GPU the calling thread's. The runtime is asked only where it changes:
+// weights are loaded by one thread and steps begun by another, each for long.
+static cudaError_t bind(int device) {
+    static thread_local int bound = -1;
+    if (bound == device) return cudaSuccess;
+    cudaError_t e = cudaSetDevice(device);
+    if (e == cudaSuccess) bound = device;
+    return e;
+}
+
 int enter(sbc_context *c, bool recorded) {
     if (!c) return refuse(SBC_ARGUMENT, "the context is NULL");
     if (c->lost) return SBC_LOST;
+    SBC_TRY(check(c, bind(c->options.device), "taking the GPU"));
     if (c->capturing && !recorded) return fail(c, SBC_ARGUMENT, "a graph is being recorded, and only operations can be");
     return SBC_OK;
 }
@@ -277,7 +288,7 @@ static int open_context(sbc_context *c) {
     if (c->about.major < 8)
         return fail(c, SBC_ARCHITECTURE, "GPU %d, %s, has compute capability %d.%d: 8.0 (Ampere) is the least", device, c->about.name,
                     c->about.major, c->about.minor);
-    SBC_TRY(check(c, cudaSetDevice(device), "taking the GPU"));
+    SBC_TRY(check(c, bind(device), "taking the GPU"));
     cudaStream_t stream = nullptr;
     SBC_TRY(check(c, cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream"));
     c->stream = stream;
@@ -302,6 +313,7 @@ static void first(int *status, cudaError_t e, const char *doing) {
 static int give_back(sbc_context *c) {
     Host *h = c->host;
     int status = SBC_OK;
+    first(&status, bind(c->options.device), "taking the GPU");
     if (c->capturing) {
         cudaGraph_t graph = nullptr;
         record_end(c, &graph);

@@ -6,9 +6,10 @@
 // width, H/G query/KV heads, E head width, B block size, N/K matrix sizes, V
 // vocabulary. Activations are float32, row-major, dense.
 //
-// A context belongs to the thread that opened it: no two of its functions run at a
-// time. Every function returns a status; what went wrong is told by sbc_message. A
-// context that has answered SBC_LOST can be closed, nothing else.
+// A context belongs to no thread, but no two of its functions run at a time: each
+// makes the context's GPU the calling thread's, as cudaSetDevice does. Every function
+// returns a status; what went wrong is told by sbc_message. A context that has
+// answered SBC_LOST can be closed, nothing else.
 //
 // Work is queued on the context's stream. A function that is not said to wait
 // returns before the device has done what it asked for; an error that comes of it
