@@ -68,7 +68,7 @@ static void check_devices() {
     check_device("device", "future", SBC_ARCHITECTURE, "CUDA_ARCHS");
     check_device("driver", "missing", SBC_NO_DRIVER, "there is no NVIDIA driver");
     check_device("driver", "old", SBC_NO_DRIVER, "update the driver");
-    check_device("memory", "1K", SBC_MEMORY, "no room");
+    check_device("memory", "1M", SBC_MEMORY, "no room");
 
     where = "two devices";
     sim_reset();
