@@ -43,6 +43,7 @@
 #endif
 #undef __launch_bounds__
 #define __launch_bounds__(...)
+#undef __shared__ // SBC_SHARED alone
 
 #define SIM_HIDDEN __attribute__((visibility("hidden")))
 // What runs unwatched although it is compiled with kernels.
@@ -240,6 +241,10 @@ inline uint4 load16(const void *p) {
     return *static_cast<const uint4 *>(p);
 }
 inline uint4 load16_stream(const void *p) {
+    ::sim::aligned(p, 16);
+    return *static_cast<const uint4 *>(p);
+}
+inline uint4 load16_own(const void *p) {
     ::sim::aligned(p, 16);
     return *static_cast<const uint4 *>(p);
 }
