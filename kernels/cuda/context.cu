@@ -325,7 +325,6 @@ static int give_back(sbc_context *c) {
     for (cudaEvent_t e : h->events) first(&status, cudaEventDestroy(e), "giving an event back");
     for (const Block &b : h->pinned) first(&status, cudaFreeHost(b.data), "giving page-locked memory back");
     matmul_close(c);
-    matmul_close(c);
     if (c->blas && cublasLtDestroy(c->blas) != CUBLAS_STATUS_SUCCESS && status == SBC_OK)
         status = refuse(SBC_LIBRARY, "cuBLASLt's handle could not be given back");
     for (const Block &b : h->device) first(&status, cudaFree(b.data), "giving device memory back");

@@ -140,7 +140,8 @@ static int choose(sbc_context *c, const Shape &s, Plan *p) {
     if (status == CUBLAS_STATUS_SUCCESS)
         status = cublasLtMatmulAlgoGetHeuristic(c->blas, p->product, p->w, p->x, p->out, p->out, preference, 1, &found, &count);
     if (status == CUBLAS_STATUS_SUCCESS) status = count > 0 ? found.state : CUBLAS_STATUS_NOT_SUPPORTED;
-    cublasLtMatmulPreferenceDestroy(preference);
+    const cublasStatus_t gone = cublasLtMatmulPreferenceDestroy(preference);
+    if (status == CUBLAS_STATUS_SUCCESS) status = gone;
     p->algo = found.algo;
     return check_blas(c, status, doing);
 }
