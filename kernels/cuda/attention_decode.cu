@@ -27,7 +27,7 @@
 //           them by cp.async, two such ahead, to shared memory of its own, so that warps
 //           wait for each other only at the piece's end, where their sums are added up.
 // Window    Positions before it are neither read nor looked up: their blocks may be Freed.
-// Shared    544·(width+8) + 532 + 4·(sequences+1) bytes, 74,584 at width 128 with 16
+// Shared    544·(width+8) + 544 + 4·(sequences+1) bytes, 74,596 at width 128 with 16
 //           sequences; 16-byte rows. Blocks on a multiprocessor: 3 on an H100, 2 on an
 //           A100, 1 where there are 100 KB.
 // Memory    4·(E'+2) bytes for each sequence the context allows, query head and piece, in

@@ -67,7 +67,7 @@ template <typename T> static __device__ __forceinline__ float dot(const T *key, 
 }
 
 template <typename T>
-static __global__ void __launch_bounds__(kSpan)
+static __global__ void __launch_bounds__(kSpan, 8)
     attention_simple_kernel(float *out, const float *qkv, StepView step, CacheView kv, sbc_attn a) {
     SBC_DYNAMIC_SHARED(bytes);
     SBC_SHARED(float, weights, kSpan);
