@@ -254,7 +254,7 @@ static cudaError_t describe(int device, sbc_device *out) {
     cudaDeviceProp p;
     cudaError_t e = cudaGetDeviceProperties(&p, device);
     if (e != cudaSuccess) return e;
-    snprintf(out->name, sizeof out->name, "%s", p.name);
+    snprintf(out->name, sizeof out->name, "%.*s", int(sizeof out->name) - 1, p.name);
     snprintf(out->bus_id, sizeof out->bus_id, "%08X:%02X:%02X.0", unsigned(p.pciDomainID), unsigned(p.pciBusID), unsigned(p.pciDeviceID));
     out->major = p.major, out->minor = p.minor;
     out->sms = p.multiProcessorCount;
