@@ -86,7 +86,7 @@ template <typename T> static __device__ __forceinline__ void read8(float (&v)[8]
     for (int i = 0; i < 8; i += kEach) {
         uint4 u = load16(p + i);
         T e[kEach];
-        memcpy(e, &u, sizeof u);
+        memcpy(static_cast<void *>(e), &u, sizeof u);
         for (int j = 0; j < kEach; j++) v[i + j] = to_float(e[j]);
     }
 }
