@@ -4,8 +4,8 @@
 // read_kernel
 //   Purpose   reads n·16 bytes once
 //   Grid      8 a multiprocessor; block 256: all the threads that it holds, with
-//             kReadAhead loads of 16 bytes in flight each, 256 KB a multiprocessor, where
-//             3.35 TB/s · 700 ns over 132 of them ask for 18 KB
+//             kReadAhead loads of 16 bytes each that wait for nothing. One load of each
+//             is 32 KB a multiprocessor; 3.35 TB/s · 700 ns over 132 of them ask for 18 KB
 //   Alignment 16 bytes
 //   Roofline  bytes alone. 400 MiB (8 times an H100's second-level cache, of which the
 //             end of one run may still be in it when the next begins) take 210 µs at
