@@ -324,7 +324,10 @@ func (c *comments) Write(text []byte) (int, error) {
 
 // sources say where telemetry can read what a server takes.
 func (g *group) sources(srv launch.Server) telemetry.Server {
-	t := telemetry.Server{PID: srv.PID(), GPUs: g.s.gpus, GPUMemoryBefore: g.before}
+	t := telemetry.Server{PID: srv.PID(), GPUs: g.s.gpus, GPUMemoryBefore: g.before, Load: func(ctx context.Context) (telemetry.Load, error) {
+		m, err := g.target.Scrape(ctx, g.client(), srv.URL())
+		return telemetry.Load(m), err
+	}}
 	if c, ok := srv.(*launch.Container); ok {
 		t.Container = containerUsage{c}
 	}

@@ -100,6 +100,7 @@
 //	gpu_util gpu_*_clock_hz gpu_power_w          means over the case
 //	gpu_energy_j …_per_tok                       energy of its GPUs; and for one output token
 //	gpu_temp_c gpu_throttle                      highest; what held the clocks down
+//	running_peak waiting_peak kv_cache_peak      what the server told of its load, at most
 //	slo                                          what good_req_per_s counts by
 //	dispatch_*                                   the suite's own lag
 //	scheduled_*                                  latency and P2FT from the scheduled time

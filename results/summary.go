@@ -27,6 +27,11 @@ type Usage struct {
 	ContainerMemory int64         `json:"container_mem_b,omitempty"`
 	ContainerCPU    time.Duration `json:"container_cpu_ns,omitempty"`
 
+	// What the server told of itself, at most; nil: it does not tell, or the case was too short.
+	RunningPeak *float64 `json:"running_peak,omitempty"`  // requests that it computed at once
+	WaitingPeak *float64 `json:"waiting_peak,omitempty"`  // requests that waited in it
+	KVCachePeak *float64 `json:"kv_cache_peak,omitempty"` // share of its KV cache in use
+
 	GPU     *GPUUsage `json:"gpu,omitempty"`     // nil: no GPU was watched
 	Samples int       `json:"samples,omitempty"` // how often the processes' memory was read
 	Notes   []string  `json:"notes,omitempty"`   // why a figure is missing or incomplete
@@ -193,6 +198,13 @@ func (s *Summary) resources() {
 	put("container_mem_b", float64(u.ContainerMemory))
 	put("server_cpu_s", serverCPU)
 	put("suite_cpu_s", u.SuiteCPU.Seconds())
+	for column, v := range map[string]*float64{
+		"running_peak": u.RunningPeak, "waiting_peak": u.WaitingPeak, "kv_cache_peak": u.KVCachePeak,
+	} {
+		if v != nil {
+			s.figures[column] = *v
+		}
+	}
 	perToken := s.OutputTokens > 0 && s.Failed == 0
 	if perToken {
 		put("server_cpu_s_per_ktok", 1e3*serverCPU/float64(s.OutputTokens))

@@ -284,12 +284,17 @@ func TestMetricsTable(t *testing.T) {
 		assert.True(t, units[u], "%s is missing", u)
 	}
 	// Every figure that Summarize sets has a column, and each column is set by it.
-	s := Summarize([]Request{stream(0, 100*ms, 110*ms), stream(0, 90*ms, 110*ms)},
-		Options{Usage: Usage{PeakRSS: 1, PeakPSS: 1, ContainerMemory: 1, ServerCPU: 1, SuiteCPU: 1, GPU: someGPUUsage()}, SLO: SLO{Latency: 1}})
+	two, none := 2.0, 0.0
+	s := Summarize([]Request{stream(0, 100*ms, 110*ms), stream(0, 90*ms, 110*ms)}, Options{
+		Usage: Usage{PeakRSS: 1, PeakPSS: 1, ContainerMemory: 1, ServerCPU: 1, SuiteCPU: 1, GPU: someGPUUsage(),
+			RunningPeak: &two, WaitingPeak: &none, KVCachePeak: &two},
+		SLO: SLO{Latency: 1},
+	})
 	for c := range s.figures {
 		assert.True(t, columns[c], "%s has no column", c)
 	}
 	assert.Len(t, s.figures, len(Metrics))
+	assert.Zero(t, s.figures["waiting_peak"], "nobody waited, and that is known")
 }
 
 // someGPUUsage has every figure, a number of its own each.

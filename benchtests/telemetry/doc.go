@@ -25,7 +25,10 @@
 //  5. gpuWatch looks at the GPUs ten times a second (gpuWatch.look), less often
 //     where the driver's calls would take more than 1% of a core, and reads the
 //     energy counters at both ends.
-//  6. Stop takes a last sample of each (source.run) and returns a results.Usage
+//  6. loadWatch asks the server about once a second, and never for more than half a
+//     percent of the time, how many requests it computes, how many wait, and how much
+//     of its KV cache is in use.
+//  7. Stop takes a last sample of each (source.run) and returns a results.Usage
 //     (source.fill). A source that hangs is given up.
 //
 // # CPU time of a tree whose processes come and go

@@ -32,6 +32,7 @@ type Server struct {
 	// (GPUs.MemoryUsed). It stands in for the server's own memory where the driver's
 	// process numbers cannot be set against those seen here.
 	GPUMemoryBefore *int64
+	Load            Loader // asks the server itself
 }
 
 // Container tells what a container takes.
@@ -78,6 +79,9 @@ func watch(ctx context.Context, s Server, r reader) *Watcher {
 	}
 	if s.GPUs != nil {
 		sources = append(sources, watchGPUs(s.GPUs, procs, s.GPUMemoryBefore, hostProcessNumbers()))
+	}
+	if s.Load != nil {
+		sources = append(sources, &loadWatch{ask: s.Load})
 	}
 	before := ownCPU()
 	go w.run(ctx, sources, before, patience)

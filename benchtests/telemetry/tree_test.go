@@ -87,98 +87,102 @@ func newMachine() *machine {
 	return m
 }
 
+const second = time.Second
+
+// treeCases are what happens to the tree of newMachine's process 10.
+var treeCases = map[string]struct {
+	during func(m *machine, look func())
+	cpu    time.Duration
+	rss    int64 // at the end
+}{
+	"nothing happens": {func(*machine, func()) {}, 0, 157},
+	"all work": {func(m *machine, _ func()) {
+		m.run(10, second)
+		m.run(11, 2*second)
+		m.run(12, 4*second)
+		m.run(20, 100*second)
+	}, 7 * second, 157},
+	"a child ends and is waited for": {func(m *machine, look func()) {
+		m.run(11, second)
+		look()
+		m.run(12, second)
+		m.end(12, true)
+		look()
+		m.end(11, true)
+	}, 2 * second, 100},
+	"child and grandchild end between two looks": {func(m *machine, _ func()) {
+		m.run(11, second)
+		m.run(12, second)
+		m.end(12, true)
+		m.end(11, true)
+		m.run(10, second)
+	}, 3 * second, 100},
+	"an orphan stays in the tree and ends elsewhere": {func(m *machine, look func()) {
+		m.end(11, true)
+		m.run(12, 2*second)
+		look()
+		m.run(12, second)
+		look()
+		m.end(12, true) // process 1 waits for it
+		m.run(1, second)
+	}, 3 * second, 100},
+	"nobody waits": {func(m *machine, look func()) {
+		m.run(11, 2*second)
+		look()
+		m.run(11, second) // not seen by anyone
+		m.end(11, false)
+	}, 2 * second, 107},
+	"one of two is waited for": {func(m *machine, look func()) {
+		m.start(13, 10, 3)
+		m.run(13, 5*second)
+		look()
+		m.end(13, false)
+		m.end(11, true)
+	}, 5 * second, 107},
+	"a new child works and stays": {func(m *machine, look func()) {
+		m.start(13, 11, 3)
+		m.run(13, second)
+		look()
+		m.run(13, second)
+	}, 2 * second, 160},
+	"a short child is only seen by its parent": {func(m *machine, look func()) {
+		m.start(13, 11, 3)
+		m.run(13, 2*second)
+		m.end(13, true)
+		look()
+	}, 2 * second, 157},
+	"a stranger is adopted with what it had used before": {func(m *machine, look func()) {
+		p := m.procs[20]
+		p.ppid = 10
+		m.procs[20] = p
+		m.run(20, second)
+		look()
+	}, second, 1157},
+	"a number is used again": {func(m *machine, look func()) {
+		m.end(12, true)
+		m.procs[12] = proc{pid: 12, ppid: 1, start: 999999, rss: 5000, own: 50 * second}
+		look()
+	}, 0, 150},
+	"a member cannot be read for a while": {func(m *machine, look func()) {
+		m.run(12, second)
+		look()
+		m.denied[12] = fs.ErrPermission
+		m.run(12, second)
+		look()
+		delete(m.denied, 12)
+	}, 2 * second, 157},
+	"a zombie": {func(m *machine, look func()) {
+		m.run(12, second)
+		p := m.procs[12]
+		p.zombie, p.rss = true, 0
+		m.procs[12] = p
+		look()
+		m.end(12, true)
+	}, second, 150},
+}
+
 func TestTree(t *testing.T) {
-	const s = time.Second
-	for name, test := range map[string]struct {
-		during func(m *machine, look func())
-		cpu    time.Duration
-		rss    int64 // at the end
-	}{
-		"nothing happens": {func(*machine, func()) {}, 0, 157},
-		"all work": {func(m *machine, _ func()) {
-			m.run(10, s)
-			m.run(11, 2*s)
-			m.run(12, 4*s)
-			m.run(20, 100*s)
-		}, 7 * s, 157},
-		"a child ends and is waited for": {func(m *machine, look func()) {
-			m.run(11, s)
-			look()
-			m.run(12, s)
-			m.end(12, true)
-			look()
-			m.end(11, true)
-		}, 2 * s, 100},
-		"child and grandchild end between two looks": {func(m *machine, _ func()) {
-			m.run(11, s)
-			m.run(12, s)
-			m.end(12, true)
-			m.end(11, true)
-			m.run(10, s)
-		}, 3 * s, 100},
-		"an orphan stays in the tree and ends elsewhere": {func(m *machine, look func()) {
-			m.end(11, true)
-			m.run(12, 2*s)
-			look()
-			m.run(12, s)
-			look()
-			m.end(12, true) // process 1 waits for it
-			m.run(1, s)
-		}, 3 * s, 100},
-		"nobody waits": {func(m *machine, look func()) {
-			m.run(11, 2*s)
-			look()
-			m.run(11, s) // not seen by anyone
-			m.end(11, false)
-		}, 2 * s, 107},
-		"one of two is waited for": {func(m *machine, look func()) {
-			m.start(13, 10, 3)
-			m.run(13, 5*s)
-			look()
-			m.end(13, false)
-			m.end(11, true)
-		}, 5 * s, 107},
-		"a new child works and stays": {func(m *machine, look func()) {
-			m.start(13, 11, 3)
-			m.run(13, s)
-			look()
-			m.run(13, s)
-		}, 2 * s, 160},
-		"a short child is only seen by its parent": {func(m *machine, look func()) {
-			m.start(13, 11, 3)
-			m.run(13, 2*s)
-			m.end(13, true)
-			look()
-		}, 2 * s, 157},
-		"a stranger is adopted with what it had used before": {func(m *machine, look func()) {
-			p := m.procs[20]
-			p.ppid = 10
-			m.procs[20] = p
-			m.run(20, s)
-			look()
-		}, s, 1157},
-		"a number is used again": {func(m *machine, look func()) {
-			m.end(12, true)
-			m.procs[12] = proc{pid: 12, ppid: 1, start: 999999, rss: 5000, own: 50 * s}
-			look()
-		}, 0, 150},
-		"a member cannot be read for a while": {func(m *machine, look func()) {
-			m.run(12, s)
-			look()
-			m.denied[12] = fs.ErrPermission
-			m.run(12, s)
-			look()
-			delete(m.denied, 12)
-		}, 2 * s, 157},
-		"a zombie": {func(m *machine, look func()) {
-			m.run(12, s)
-			p := m.procs[12]
-			p.zombie, p.rss = true, 0
-			m.procs[12] = p
-			look()
-			m.end(12, true)
-		}, s, 150},
-	} {
+	for name, test := range treeCases {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine()
 			tr, err := newTree(m, 10)
