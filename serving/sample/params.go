@@ -70,6 +70,13 @@ func (p Params) Validate() error {
 // Greedy reports whether the largest logit is taken and nothing drawn.
 func (p Params) Greedy() bool { return p.Temperature < greedyBelow }
 
+// Plain reports whether a token depends on its row of logits, Temperature, TopP,
+// TopK, MinP and the random number alone, so that a device can draw it that has
+// the logits and no more (kernels.Draw).
+func (p Params) Plain() bool {
+	return p.Allowed == nil && len(p.Bias) == 0 && !p.penalises() && (p.TypicalP == 0 || p.TypicalP == 1)
+}
+
 // repeats reports whether ids of prompt and output are penalised.
 func (p Params) repeats() bool { return p.RepetitionPenalty != 0 && p.RepetitionPenalty != 1 }
 
