@@ -10,7 +10,9 @@
 //     activations for the largest step and the KV cache (model.go).
 //  3. Forward runs one step: the architecture's own forward function up to the
 //     last layer, of which rows that want no logits only pass the keys and values,
-//     then the output head for the others.
+//     then the output head for the others. On a device that draws tokens itself,
+//     Submit and Drawn stand in its place; steps in which every sequence decodes
+//     run from what Capture has had the device keep (device.go).
 //
 // An architecture is one file that reads in the order config → weight names →
 // layer → forward:

@@ -24,6 +24,10 @@ type Model struct {
 	dev    kernels.Device
 	kv     kernels.KV
 
+	drawer  kernels.Drawer  // dev, where it draws; else nil
+	grapher kernels.Grapher // dev, where it keeps steps
+	kept    int             // rows of the largest of these
+
 	// Activations, float32.
 	x       kernels.Buffer // [T, D] residual stream
 	norm    kernels.Buffer // [T, D] normalised
@@ -49,6 +53,7 @@ func Open(dev kernels.Device, ck weights.Checkpoint, limits Limits) (*Model, err
 		return nil, err
 	}
 	m := &Model{net: net, spec: net.spec(), limits: limits, dev: dev}
+	m.drawer, _ = dev.(kernels.Drawer)
 	if m.limits.MaxModelLen == 0 {
 		m.limits.MaxModelLen = m.spec.MaxPositions
 	}
@@ -135,23 +140,11 @@ func (m *Model) KVShape() kernels.KVShape { return m.kv.Shape() }
 // the step's keys and values. After an error, what the cache holds for the
 // step's sequences is undefined.
 func (m *Model) Forward(s *kernels.Step) ([]float32, error) {
-	T, R, V := len(s.Tokens), len(s.Out), m.spec.Vocab
-	switch {
-	case T > m.limits.MaxTokens:
-		return nil, fmt.Errorf("step of %d tokens; the model was opened for %d", T, m.limits.MaxTokens)
-	case R > m.limits.MaxSeqs:
-		return nil, fmt.Errorf("step that wants %d rows of logits; the model was opened for %d", R, m.limits.MaxSeqs)
-	}
-	if err := m.dev.Begin(s); err != nil {
+	if err := m.begin(s); err != nil {
 		return nil, err
-	}
-	m.net.forward(m, s)
-	if R > 0 {
-		m.dev.Norm(m.lastN, m.last, m.delta, m.head.norm, R)
-		m.head.out.forward(m, m.logits, m.lastN, R)
 	}
 	if err := m.dev.End(); err != nil {
 		return nil, err
 	}
-	return m.dev.Read(m.logits, R*V)
+	return m.dev.Read(m.logits, len(s.Out)*m.spec.Vocab)
 }
