@@ -30,6 +30,10 @@
 //  8. One kernel file: kernels/ref/ops.go is the plainest; kernels/cpu/matmul.c
 //     deals out the products that take most of the time.
 //
+// On a GPU steps 6 and 7 are Model.Submit and Model.Drawn (models/device.go): tokens are
+// drawn where the logits are, and while a step is computed the next one is prepared
+// (engine/doc.go).
+//
 // And back: sample/sampler.go draws a token from each row; engine/step.go
 // (settle) appends it to its sequence, which makes it the next step's input, and
 // ends the sequence at a stop token or at max_tokens; Stream.Next

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"servebench/kernels"
 	"servebench/serving/kvcache"
 	"servebench/serving/sched"
 )
@@ -67,16 +66,17 @@ func (c Config) withDefaults(m Model) (Config, error) {
 
 // Engine runs requests on a model with continuous batching.
 type Engine struct {
-	model Model
-	cfg   Config
-	vocab int // V
+	model  Model
+	drawer Drawer // the model, where it draws; else nil
+	cfg    Config
+	vocab  int // V
 
 	// The engine's goroutine's alone.
 	pool     *kvcache.Pool
 	sched    *sched.Scheduler
-	step     kernels.Step // reused
-	rows     []row        // of the step, in the order of step.Out
-	tell     []*row       // of these, those whose readers have something to read
+	flights  [2]flight // reused
+	under    []*flight // of these, those under way, the first submitted first
+	tell     []*row    // of a step's rows, those whose readers have something to read
 	samplers *samplers
 	sampled  time.Time            // when the last step's tokens were
 	live     map[*Stream]struct{} // taken in and not ended
@@ -128,12 +128,17 @@ func newEngine(m Model, cfg Config) (*Engine, error) {
 	e := &Engine{
 		model: m, cfg: cfg, vocab: m.VocabSize(),
 		pool: pool, sched: s,
-		step: newStep(cfg.MaxTokens, cfg.MaxSeqs, pool.BlocksFor(s.MaxLen()), m.Window()),
-		rows: make([]row, 0, cfg.MaxSeqs),
-		tell: make([]*row, 0, cfg.MaxSeqs),
-		live: map[*Stream]struct{}{},
-		wake: make(chan struct{}, 1),
-		done: make(chan struct{}),
+		under: make([]*flight, 0, 2),
+		tell:  make([]*row, 0, cfg.MaxSeqs),
+		live:  map[*Stream]struct{}{},
+		wake:  make(chan struct{}, 1),
+		done:  make(chan struct{}),
+	}
+	if d, ok := m.(Drawer); ok && d.Draws() {
+		e.drawer = d
+	}
+	for i := range e.flights {
+		e.flights[i] = newFlight(cfg.MaxTokens, cfg.MaxSeqs, pool.BlocksFor(s.MaxLen()), m.Window())
 	}
 	e.samplers = newSamplers(min(cfg.SampleThreads, cfg.MaxSeqs), cfg.Log)
 	e.show()
@@ -262,7 +267,7 @@ func (e *Engine) run() {
 type turned int
 
 const (
-	stepped turned = iota // a step was computed
+	stepped turned = iota // a step was computed, submitted or waited for
 	idle                  // there is nothing to do until something is submitted
 	stopped               // the engine is closed or dead; nothing runs
 )
@@ -277,22 +282,39 @@ func (e *Engine) turn() (t turned) {
 		}
 	}()
 	if closing := e.intake(); closing {
+		e.drain()
 		e.endAll(FinishAbort, nil)
 		return stopped
 	}
-	batch := e.sched.Schedule()
-	if len(batch.Chunks) == 0 {
-		if e.sched.Running()+e.sched.Waiting() > 0 {
-			e.die(fmt.Errorf("no sequence of %d can go on", e.sched.Running()+e.sched.Waiting()))
-			return stopped
-		}
-		return idle
-	}
-	if err := e.compute(batch); err != nil {
+	t, err := e.advance()
+	if err != nil {
 		e.die(err)
 		return stopped
 	}
-	return stepped
+	return t
+}
+
+// advance schedules one step and computes it; where the model draws, submits it and
+// waits for the one before it. With nothing to schedule it waits for that alone. An
+// error is one that the engine cannot go on from.
+func (e *Engine) advance() (turned, error) {
+	if len(e.under) > 0 && e.sched.WouldPreempt() {
+		// Who loses his blocks has to know all of his tokens.
+		if err := e.land(); err != nil {
+			return stopped, err
+		}
+	}
+	batch := e.sched.Schedule()
+	queued := e.sched.Running() + e.sched.Waiting()
+	switch {
+	case len(batch.Chunks) > 0:
+		return stepped, e.compute(batch)
+	case len(e.under) > 0:
+		return stepped, e.land()
+	case queued > 0:
+		return stopped, fmt.Errorf("no sequence of %d can go on", queued)
+	}
+	return idle, nil
 }
 
 // intake moves what was submitted to the scheduler and takes out what was
@@ -339,6 +361,7 @@ func (e *Engine) forget(s *Stream) {
 
 // die fails every request and those to come.
 func (e *Engine) die(cause error) {
+	e.drain()
 	err := fmt.Errorf("%w: %w", ErrDead, cause)
 	e.cfg.Log.Error("engine: dead, no request will be served", "cause", cause)
 	e.mu.Lock()

@@ -37,6 +37,19 @@ func requests() (all []Request) {
 	return all
 }
 
+// plain are the same requests with nothing that needs the logits on the host, but
+// min_tokens here and there.
+func plain() (all []Request) {
+	for _, r := range requests() {
+		p := r.Sampling
+		r.ID += " plain"
+		r.Sampling = sample.Params{Temperature: p.Temperature, TopP: p.TopP, TopK: p.TopK, MinP: p.MinP, Seed: p.Seed}
+		r.Logprobs, r.TopLogprobs, r.PromptLogprobs = false, 0, false
+		all = append(all, r)
+	}
+	return all
+}
+
 // params gives request i of every 16 another mixture of the parameters that
 // look at more than one row, and of log-probabilities.
 func params(r *Request, i int) {
@@ -77,84 +90,103 @@ func TestOutputIsTheRequestsOwn(t *testing.T) {
 		{"blocks of one token run out", 33, 16, 90, 1, true},
 		{"one sequence fills the cache", 16, 16, 1, 70, false},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			f := newFake(maxLen, c.maxTokens, c.maxSeqs, c.blocks, c.blockSize)
-			e, err := newEngine(f, Config{SampleVocab: 59, SampleThreads: 3, Log: quiet})
-			require.NoError(t, err)
-			e.samplers.worth = 1
-			t.Cleanup(func() { stop(t, e, f) })
-			var readers sync.WaitGroup
-			for i, r := range requests() {
-				alone := newFake(maxLen, 1, 1, 1, 1)
-				want, prompt := alone.reference(t, r, 59), alone.scores(t, r, 59)
-				s := submit(t, e, r)
-				readers.Go(func() {
-					if r.PromptLogprobs {
-						got, err := s.Prompt(context.Background())
-						assert.NoErrorf(t, err, "for request %s", r.ID)
-						assert.Equalf(t, prompt, got, "for the prompt of request %s", r.ID)
+		kinds(t, func(t *testing.T, draws bool) {
+			for name, all := range map[string][]Request{"plain": plain(), "mixed": append(requests(), plain()...)} {
+				t.Run(c.name+"/"+name, func(t *testing.T) {
+					f := newFake(maxLen, c.maxTokens, c.maxSeqs, c.blocks, c.blockSize).drawer(draws)
+					e, err := newEngine(f, Config{SampleVocab: 59, SampleThreads: 3, Log: quiet})
+					require.NoError(t, err)
+					e.samplers.worth = 1
+					t.Cleanup(func() { stop(t, e, f) })
+					own(t, e, all, maxLen)
+					require.Equal(t, c.preempts, e.Stats().Preemptions > 0, "preemptions: %d", e.Stats().Preemptions)
+					require.NoError(t, e.Close(context.Background()))
+					if draws {
+						require.Positive(t, f.draws.ahead, "no step was submitted behind another")
+						require.Equal(t, 2, f.draws.most)
 					}
-					got, err := collect(s)
-					assert.NoErrorf(t, err, "for request %s", r.ID)
-					assert.Equalf(t, want, got, "for request %s", r.ID)
-				})
-				other := submit(t, e, greedy(30, int32(i), 3, 1)) // begins like nobody else
-				readers.Go(func() {
-					for range i % 7 {
-						if _, err := other.Next(context.Background()); err != nil {
-							break
-						}
-					}
-					other.Close()
 				})
 			}
-			go e.run() // only now, so that all of them are there from the start
-			readers.Wait()
-			require.Equal(t, c.preempts, e.Stats().Preemptions > 0, "preemptions: %d", e.Stats().Preemptions)
 		})
 	}
 }
 
-func TestFinish(t *testing.T) {
-	stop := func(r Request, ids ...int32) Request { r.StopTokens = ids; return r }
-	for name, c := range map[string]struct {
-		request Request
-		want    []Token
-	}{
-		"length":            {greedy(3, 4), []Token{{ID: 5, Finish: ""}, {ID: 6, Finish: ""}, {ID: 7, Finish: FinishLength}}},
-		"one token":         {greedy(1, 4), []Token{{ID: 5, Finish: FinishLength}}},
-		"stop":              {stop(greedy(9, 4), 6), []Token{{ID: 5, Finish: ""}, {ID: 6, Finish: FinishStop}}},
-		"stop at once":      {stop(greedy(9, 4), 6, 5), []Token{{ID: 5, Finish: FinishStop}}},
-		"stop and length":   {stop(greedy(2, 4), 6), []Token{{ID: 5, Finish: ""}, {ID: 6, Finish: FinishStop}}},
-		"stop is elsewhere": {stop(greedy(2, 4), 4), []Token{{ID: 5, Finish: ""}, {ID: 6, Finish: FinishLength}}},
-		// 5 is banned: of equals, the lowest id.
-		"min tokens": {
-			func() Request { r := stop(greedy(9, 4), 5, 2); r.MinTokens = 2; return r }(),
-			[]Token{{ID: 0, Finish: ""}, {ID: 1, Finish: ""}, {ID: 2, Finish: FinishStop}},
-		},
-		"min tokens is max tokens": {
-			func() Request { r := stop(greedy(2, 4), 0, 5); r.MinTokens = 2; return r }(),
-			[]Token{{ID: 1, Finish: ""}, {ID: 2, Finish: FinishLength}},
-		},
-	} {
-		f := newFake(32, 8, 2, 8, 4)
-		f.next = counting
-		got, err := collect(submit(t, start(t, f, Config{}), c.request))
-		require.NoErrorf(t, err, "for %s", name)
-		require.Equalf(t, c.want, got, "for %s", name)
+// own starts an engine with all of the requests, and some that leave early, and
+// holds that each gets its own output.
+func own(t *testing.T, e *Engine, all []Request, maxLen int) {
+	var readers sync.WaitGroup
+	for i, r := range all {
+		alone := newFake(maxLen, 1, 1, 1, 1)
+		want, prompt := alone.reference(t, r, 59), alone.scores(t, r, 59)
+		s := submit(t, e, r)
+		readers.Go(func() {
+			if r.PromptLogprobs {
+				got, err := s.Prompt(context.Background())
+				assert.NoErrorf(t, err, "for request %s", r.ID)
+				assert.Equalf(t, prompt, got, "for the prompt of request %s", r.ID)
+			}
+			got, err := collect(s)
+			assert.NoErrorf(t, err, "for request %s", r.ID)
+			assert.Equalf(t, want, got, "for request %s", r.ID)
+		})
+		other := submit(t, e, greedy(30, int32(i), 3, 1)) // begins like nobody else
+		readers.Go(func() {
+			for range i % 7 {
+				if _, err := other.Next(context.Background()); err != nil {
+					break
+				}
+			}
+			other.Close()
+		})
 	}
+	go e.run() // only now, so that all of them are there from the start
+	readers.Wait()
+}
+
+func TestFinish(t *testing.T) {
+	kinds(t, func(t *testing.T, draws bool) {
+		stop := func(r Request, ids ...int32) Request { r.StopTokens = ids; return r }
+		for name, c := range map[string]struct {
+			request Request
+			want    []Token
+		}{
+			"length":            {greedy(3, 4), []Token{{ID: 5, Finish: ""}, {ID: 6, Finish: ""}, {ID: 7, Finish: FinishLength}}},
+			"one token":         {greedy(1, 4), []Token{{ID: 5, Finish: FinishLength}}},
+			"stop":              {stop(greedy(9, 4), 6), []Token{{ID: 5, Finish: ""}, {ID: 6, Finish: FinishStop}}},
+			"stop at once":      {stop(greedy(9, 4), 6, 5), []Token{{ID: 5, Finish: FinishStop}}},
+			"stop and length":   {stop(greedy(2, 4), 6), []Token{{ID: 5, Finish: ""}, {ID: 6, Finish: FinishStop}}},
+			"stop is elsewhere": {stop(greedy(2, 4), 4), []Token{{ID: 5, Finish: ""}, {ID: 6, Finish: FinishLength}}},
+			// 5 is banned: of equals, the lowest id.
+			"min tokens": {
+				func() Request { r := stop(greedy(9, 4), 5, 2); r.MinTokens = 2; return r }(),
+				[]Token{{ID: 0, Finish: ""}, {ID: 1, Finish: ""}, {ID: 2, Finish: FinishStop}},
+			},
+			"min tokens is max tokens": {
+				func() Request { r := stop(greedy(2, 4), 0, 5); r.MinTokens = 2; return r }(),
+				[]Token{{ID: 1, Finish: ""}, {ID: 2, Finish: FinishLength}},
+			},
+		} {
+			f := newFake(32, 8, 2, 8, 4).drawer(draws)
+			f.next = counting
+			got, err := collect(submit(t, start(t, f, Config{}), c.request))
+			require.NoErrorf(t, err, "for %s", name)
+			require.Equalf(t, c.want, got, "for %s", name)
+		}
+	})
 }
 
 func TestIdsBeyondTheTokenizer(t *testing.T) {
-	f := newFake(40, 8, 2, 20, 4)
-	f.next = func(_ []int32, logits []float32) {
-		for i := range logits {
-			logits[i] = float32(i)
+	kinds(t, func(t *testing.T, draws bool) {
+		f := newFake(40, 8, 2, 20, 4).drawer(draws)
+		f.next = func(_ []int32, logits []float32) {
+			for i := range logits {
+				logits[i] = float32(i)
+			}
 		}
-	}
-	got, err := collect(submit(t, start(t, f, Config{SampleVocab: 50}), greedy(3, 60)))
-	require.NoError(t, err)
-	require.Equal(t, []Token{{ID: 49, Finish: ""}, {ID: 49, Finish: ""}, {ID: 49, Finish: FinishLength}}, got)
+		got, err := collect(submit(t, start(t, f, Config{SampleVocab: 50}), greedy(3, 60)))
+		require.NoError(t, err)
+		require.Equal(t, []Token{{ID: 49, Finish: ""}, {ID: 49, Finish: ""}, {ID: 49, Finish: FinishLength}}, got)
+	})
 }
 
 func TestSubmitRefuses(t *testing.T) {

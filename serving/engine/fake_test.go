@@ -35,8 +35,10 @@ type fake struct {
 	shape                             kernels.KVShape
 	// next fills a row of logits for what follows a history; hashed by default.
 	next func(history []int32, logits []float32)
-	// before runs at the start of every Forward.
+	// before runs before a step is computed.
 	before func(step *kernels.Step) error
+
+	draws drawing // what makes it a Drawer
 
 	cells   []*cell // by slot
 	history []int32
@@ -82,6 +84,11 @@ func counting(history []int32, logits []float32) {
 }
 
 func (f *fake) Forward(s *kernels.Step) ([]float32, error) {
+	f.draws.log = append(f.draws.log, fmt.Sprint("forward ", len(s.Tokens)))
+	if len(f.draws.under) > 0 || s.From != nil {
+		return nil, f.fails("Forward with %d steps under way and From %v", len(f.draws.under), s.From)
+	}
+	f.draws.last = nil
 	if f.before != nil {
 		if err := f.before(s); err != nil {
 			return nil, err
@@ -89,10 +96,7 @@ func (f *fake) Forward(s *kernels.Step) ([]float32, error) {
 	}
 	f.logits = grown(f.logits, len(s.Out)*f.vocab)
 	if err := f.forward(s, f.logits); err != nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.broken = errors.Join(f.broken, err)
-		return nil, err
+		return nil, f.fails("%w", err)
 	}
 	return f.logits, nil
 }
@@ -262,6 +266,7 @@ func stop(t *testing.T, e *Engine, f *fake) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	require.NoError(t, f.broken)
+	require.Empty(t, f.draws.under, "steps are under way")
 }
 
 func submit(t testing.TB, e *Engine, r Request) *Stream {

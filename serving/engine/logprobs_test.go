@@ -22,22 +22,24 @@ func scored(n int, prompt ...int32) Request {
 // TestLogprobsChangeNothing compares every kind of request with the same one
 // that does not ask.
 func TestLogprobsChangeNothing(t *testing.T) {
-	f := newFake(80, 24, 8, 60, 4)
-	e := start(t, f, Config{SampleVocab: 59})
-	for _, r := range requests() {
-		r.Logprobs, r.TopLogprobs, r.PromptLogprobs = true, 3, true
-		got, err := collect(submit(t, e, r))
-		require.NoError(t, err)
-		r.Logprobs, r.TopLogprobs, r.PromptLogprobs = false, 0, false
-		want, err := collect(submit(t, e, r))
-		require.NoError(t, err)
-		for i := range got {
-			require.NotNil(t, got[i].Logprobs)
-			require.Equal(t, got[i].ID, got[i].Logprobs.Own.ID)
-			got[i].Logprobs = nil
+	kinds(t, func(t *testing.T, draws bool) {
+		f := newFake(80, 24, 8, 60, 4).drawer(draws)
+		e := start(t, f, Config{SampleVocab: 59})
+		for _, r := range append(requests(), plain()...) {
+			r.Logprobs, r.TopLogprobs, r.PromptLogprobs = true, 3, true
+			got, err := collect(submit(t, e, r))
+			require.NoError(t, err)
+			r.Logprobs, r.TopLogprobs, r.PromptLogprobs = false, 0, false
+			want, err := collect(submit(t, e, r))
+			require.NoError(t, err)
+			for i := range got {
+				require.NotNil(t, got[i].Logprobs)
+				require.Equal(t, got[i].ID, got[i].Logprobs.Own.ID)
+				got[i].Logprobs = nil
+			}
+			require.Equalf(t, want, got, "for request %s", r.ID)
 		}
-		require.Equalf(t, want, got, "for request %s", r.ID)
-	}
+	})
 }
 
 // TestPromptLogprobsOnce counts rows of logits through chunks that the rows left

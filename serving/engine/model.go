@@ -26,3 +26,24 @@ type Model interface {
 	// of the step; the next call may be a step with other sequences.
 	Forward(step *kernels.Step) (logits []float32, err error)
 }
+
+// Drawer is a Model that may be able to draw tokens itself, as a GPU does, and then
+// takes a step while it computes the one before. The goroutine that calls Forward
+// calls Submit and Drawn, and Forward only when nothing is under way.
+type Drawer interface {
+	Model
+	// Draws reports whether it can, which never changes. If not, the engine calls
+	// neither of the others.
+	Draws() bool
+	// Submit has a step computed behind those under way, of which there is one at
+	// most, and a token drawn for each of its wanted rows, of ids below vocab. The
+	// step and draws are the caller's and are not kept. The step may have From. An
+	// error or a panic ends the sequences of the step, which is not under way then.
+	Submit(step *kernels.Step, vocab int, draws []kernels.Draw) error
+	// Drawn waits for the step that was submitted first and returns the ids drawn,
+	// kernels.NoToken for a row of logits that are not finite; they are the
+	// caller's until the next Drawn. It is called once for every Submit that
+	// returned nil. An error or a panic ends the sequences of all steps under way,
+	// for each of which Drawn is called once more.
+	Drawn() ([]int32, error)
+}

@@ -3,10 +3,11 @@ package engine
 import (
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"servebench/kernels"
-	"servebench/serving/kvcache"
+	"servebench/serving/sample"
 	"servebench/serving/sched"
 )
 
@@ -14,93 +15,114 @@ import (
 // dead. One may be the requests' doing; the next step is with others.
 const maxFaults = 3
 
-// row is one row of logits: whose it is and what came of it.
-type row struct {
-	stream   *Stream
-	prompt   int       // index of the prompt's token that it scores; 0 where it gives the next token
-	id       int32     // the next token
-	logprobs *Logprobs // of either, if asked for
-	finish   Finish
-	err      error
-}
-
-// A table's Freed blocks are a step's.
-var _ = [1]struct{}{}[kvcache.Freed-kernels.Freed]
-
-// newStep makes a step with room for the largest batch, so that none allocates.
-func newStep(tokens, seqs, blocks, window int) kernels.Step {
-	return kernels.Step{
-		Window:    window,
-		Tokens:    make([]int32, 0, tokens),
-		Positions: make([]int32, 0, tokens),
-		Slots:     make([]int32, 0, tokens),
-		Starts:    make([]int32, 0, seqs+1),
-		Lens:      make([]int32, 0, seqs),
-		Blocks:    make([]int32, 0, seqs*blocks),
-		Out:       make([]int32, 0, seqs),
-	}
-}
-
-// fill describes a batch as a step and notes whose rows of logits it wants.
-func (e *Engine) fill(b *sched.Batch) {
-	s := &e.step
-	s.Tokens, s.Positions, s.Slots = s.Tokens[:0], s.Positions[:0], s.Slots[:0]
-	s.Starts, s.Lens, s.Out = append(s.Starts[:0], 0), s.Lens[:0], s.Out[:0]
-	e.rows = e.rows[:0]
-	s.MaxBlocks = 0
-	for _, c := range b.Chunks {
-		s.MaxBlocks = max(s.MaxBlocks, e.pool.BlocksFor(c.Start+c.Len))
-	}
-	s.Blocks = s.Blocks[:len(b.Chunks)*s.MaxBlocks]
-	clear(s.Blocks)
-	for i, c := range b.Chunks {
-		end := c.Start + c.Len
-		s.Tokens = append(s.Tokens, c.Seq.Tokens[c.Start:end]...)
-		for p := c.Start; p < end; p++ {
-			s.Positions = append(s.Positions, int32(p))
-			s.Slots = append(s.Slots, c.Seq.Slot(p))
-		}
-		s.Starts = append(s.Starts, int32(len(s.Tokens)))
-		s.Lens = append(s.Lens, int32(end))
-		copy(s.Blocks[i*s.MaxBlocks:], c.Seq.Blocks()[:e.pool.BlocksFor(end)])
-		e.want(c)
-	}
-}
-
-// want notes which rows of a chunk, the step's last so far, give logits: that of
-// the last token, and those that score the prompt's next token.
-func (e *Engine) want(c sched.Chunk) {
-	end := c.Start + c.Len
-	for p := c.Start; p < end; p++ {
-		if !c.Wants(p) {
-			continue
-		}
-		r := row{stream: c.Seq.Owner.(*Stream)}
-		if p+1 < r.stream.prompt {
-			r.prompt = p + 1
-		}
-		e.step.Out = append(e.step.Out, int32(len(e.step.Tokens)-end+p))
-		e.rows = append(e.rows, r)
-	}
-}
-
-// compute runs a batch through the model and gives every request its token.
-// An error is one that the engine cannot go on from.
+// compute runs a batch through the model. An error is one that the engine cannot
+// go on from.
 func (e *Engine) compute(b *sched.Batch) error {
-	e.fill(b)
-	e.begin(b)
-	e.tally.Steps++
-	logits, err := e.forward()
+	if e.drawer != nil && drawable(b) {
+		return e.submit(b)
+	}
+	if len(e.under) > 0 {
+		// Its tokens are wanted on the host, by samplers at least.
+		if err := e.land(); err != nil {
+			return err
+		}
+		if b = e.sched.Revise(); len(b.Chunks) == 0 {
+			return nil
+		}
+	}
+	return e.forward(b)
+}
+
+// forward computes a batch, samples from its logits and gives every request its
+// token.
+func (e *Engine) forward(b *sched.Batch) error {
+	f := e.spare()
+	e.describe(f, b)
+	e.begin(f)
+	logits, err := e.logits(f)
 	if err != nil {
-		return e.fault(b, err)
+		return e.fault(err, f)
 	}
 	e.faults = 0
-	e.samplers.sample(logits, e.vocab, e.cfg.SampleVocab, e.rows)
-	e.sampled = time.Now()
+	e.samplers.sample(logits, e.vocab, e.cfg.SampleVocab, f.rows)
 	e.sched.Done()
+	e.emit(f)
+	return nil
+}
+
+// submit gives the device a batch behind the one that it computes, and gives every
+// request the token of that one. The tokens of this one are drawn by the device.
+func (e *Engine) submit(b *sched.Batch) error {
+	f := e.spare()
+	e.describe(f, b)
+	f.draw()
+	e.begin(f)
+	if err := e.queue(f); err != nil {
+		for len(e.under) > 0 { // the step before is none the worse for it
+			if err := e.land(); err != nil {
+				return err
+			}
+		}
+		return e.fault(err, f)
+	}
+	e.under = append(e.under, f)
+	e.sched.Submitted()
+	if len(e.under) > 1 {
+		return e.land()
+	}
+	e.show()
+	return nil
+}
+
+// land waits for the step that was submitted first and gives every request its token.
+func (e *Engine) land() error {
+	f := e.under[0]
+	ids, err := e.drawn(f)
+	e.under = append(e.under[:0], e.under[1:]...)
+	if err != nil {
+		failed := append([]*flight{f}, e.under...) // what is behind it has read what it left
+		e.drain()
+		return e.fault(err, failed...)
+	}
+	e.faults = 0
+	for i := range f.rows {
+		r := &f.rows[i]
+		if r.id = ids[i]; r.id == kernels.NoToken {
+			r.err = fmt.Errorf("%w: %w", ErrSample, sample.ErrNotFinite)
+		}
+	}
+	e.emit(f)
+	return nil
+}
+
+// drain waits for what is under way and drops it.
+func (e *Engine) drain() {
+	for _, f := range e.under {
+		_, _ = e.drawn(f)
+	}
+	e.under = e.under[:0]
+}
+
+// begin counts a step and notes when its requests were scheduled for the first time.
+func (e *Engine) begin(f *flight) {
+	e.tally.Steps++
+	var now time.Time
+	for _, s := range f.streams {
+		if !s.begun {
+			if now.IsZero() {
+				now = time.Now()
+			}
+			s.begin(now)
+		}
+	}
+}
+
+// emit gives every request of a step what came of its rows, and tells the readers.
+func (e *Engine) emit(f *flight) {
+	e.sampled = time.Now()
 	e.tell = e.tell[:0]
-	for i := range e.rows {
-		r := &e.rows[i]
+	for i := range f.rows {
+		r := &f.rows[i]
 		if !e.settle(r) {
 			continue
 		}
@@ -113,20 +135,6 @@ func (e *Engine) compute(b *sched.Batch) error {
 	for _, r := range e.tell {
 		r.stream.publish(r.finish, r.err)
 	}
-	return nil
-}
-
-// begin notes when the requests of a batch were scheduled for the first time.
-func (e *Engine) begin(b *sched.Batch) {
-	var now time.Time
-	for _, c := range b.Chunks {
-		if s := c.Seq.Owner.(*Stream); !s.begun {
-			if now.IsZero() {
-				now = time.Now()
-			}
-			s.begin(now)
-		}
-	}
 }
 
 // settle appends a row's token to its sequence, or a score to those of its
@@ -134,7 +142,7 @@ func (e *Engine) begin(b *sched.Batch) {
 // is to be told.
 func (e *Engine) settle(r *row) bool {
 	s := r.stream
-	if _, ok := e.live[s]; !ok { // an earlier row of the step ended it
+	if _, ok := e.live[s]; !ok { // it has ended since: by an earlier row or step, or cancelled
 		return false
 	}
 	if r.err != nil {
@@ -157,38 +165,82 @@ func (e *Engine) settle(r *row) bool {
 	return true
 }
 
-// forward calls the model; a panic is an error.
-func (e *Engine) forward() (logits []float32, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			e.cfg.Log.Error("engine: panic in the model", "panic", r, "stack", string(debug.Stack()))
-			err = fmt.Errorf("panic: %v", r)
-		}
-	}()
-	if logits, err = e.model.Forward(&e.step); err == nil && len(logits) != len(e.rows)*e.vocab {
-		err = fmt.Errorf("%d logits for %d rows of %d", len(logits), len(e.rows), e.vocab)
+// logits has the model compute a step; a panic is an error.
+func (e *Engine) logits(f *flight) (logits []float32, err error) {
+	defer e.recovered(&err)
+	if logits, err = e.model.Forward(&f.step); err == nil && len(logits) != len(f.rows)*e.vocab {
+		err = fmt.Errorf("%d logits for %d rows of %d", len(logits), len(f.rows), e.vocab)
 	}
 	return logits, err
 }
 
-// fault ends the requests of a batch that failed. Their cache content is
-// undefined, so none is computed again and nothing of it is found again. It returns the error when it was one
-// too many in a row.
-func (e *Engine) fault(b *sched.Batch, cause error) error {
+// queue has the model take a step; a panic is an error.
+func (e *Engine) queue(f *flight) (err error) {
+	defer e.recovered(&err)
+	return e.drawer.Submit(&f.step, e.cfg.SampleVocab, f.draws)
+}
+
+// drawn waits for the ids that the model drew for the rows of f, the step that was
+// submitted first; a panic is an error.
+func (e *Engine) drawn(f *flight) (ids []int32, err error) {
+	defer e.recovered(&err)
+	if ids, err = e.drawer.Drawn(); err != nil {
+		return nil, err
+	}
+	if len(ids) != len(f.rows) {
+		return nil, fmt.Errorf("%d tokens drawn for %d rows", len(ids), len(f.rows))
+	}
+	for i, id := range ids {
+		if id != kernels.NoToken && (id < 0 || int(id) >= e.cfg.SampleVocab) {
+			return nil, fmt.Errorf("token %d drawn for row %d, of %d that there are", id, i, e.cfg.SampleVocab)
+		}
+	}
+	return ids, nil
+}
+
+// recovered makes a panic of the model's the error that a call of it ends with.
+func (e *Engine) recovered(err *error) {
+	if r := recover(); r != nil {
+		e.cfg.Log.Error("engine: panic in the model", "panic", r, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("panic: %v", r)
+	}
+}
+
+// fault ends the requests of steps that failed. Their cache content is undefined,
+// so none is computed again and nothing of it is found again. Nothing is under way
+// when it is called. It returns the error when it was one too many in a row.
+func (e *Engine) fault(cause error, failed ...*flight) error {
+	var ended []*Stream
+	for _, f := range failed {
+		for _, s := range f.streams {
+			if _, ok := e.live[s]; ok && !slices.Contains(ended, s) {
+				ended = append(ended, s)
+			}
+		}
+	}
 	e.faults++
-	e.cfg.Log.Error("engine: a step failed", "error", cause, "requests", len(b.Chunks), "in a row", e.faults)
+	e.cfg.Log.Error("engine: a step failed", "error", cause, "requests", len(ended), "in a row", e.faults)
 	if e.faults >= maxFaults {
 		return fmt.Errorf("%d steps in a row failed, the last with: %w", e.faults, cause)
 	}
 	err := fmt.Errorf("%w: %w", ErrForward, cause)
-	e.sched.Failed()
-	for _, c := range b.Chunks {
-		e.forget(c.Seq.Owner.(*Stream))
+	if e.drawer != nil {
+		// A sequence that has left since the step was submitted may have left
+		// blocks that are known and were never filled.
+		e.sched.ResetPrefixCache()
+	}
+	seqs := make([]*sched.Seq, len(ended))
+	for i, s := range ended {
+		seqs[i] = &s.seq
+	}
+	e.sched.Failed(seqs...)
+	for _, s := range ended {
+		e.forget(s)
 		e.tally.count("", err)
 	}
 	e.show()
-	for _, c := range b.Chunks {
-		c.Seq.Owner.(*Stream).publish("", err)
+	for _, s := range ended {
+		s.publish("", err)
 	}
 	return nil
 }

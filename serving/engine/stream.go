@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"servebench/kernels"
 	"servebench/serving/sample"
 	"servebench/serving/sched"
 )
@@ -24,6 +25,8 @@ type Stream struct {
 	history  *sample.History
 	logprobs []*Logprobs // of the output, if asked for
 	begun    bool        // a step had it
+	row      int32       // of the step submitted last, where that draws a token of it
+	plain    bool        // of its logits, it needs no more than a token that is drawn from them
 	unwatch  func() bool // stops the watch on Submit's context
 
 	cancelled Finish  // why it was cancelled, if it was; guarded by Engine.mu
@@ -53,6 +56,7 @@ func newStream(e *Engine, r Request) *Stream {
 	s.req.Sampling.Bias = slices.Clone(r.Sampling.Bias)
 	s.req.Sampling.Allowed = slices.Clone(r.Sampling.Allowed)
 	s.history = sample.NewHistory(r.Sampling, r.Prompt, r.MaxTokens)
+	s.plain = !r.Logprobs && r.Sampling.Plain()
 	s.timing.Submitted = time.Now()
 	s.seq = sched.Seq{Tokens: tokens, Limit: cap(tokens), Owner: s}
 	if r.Logprobs {
@@ -197,27 +201,49 @@ func (s *Stream) score(i int, lp *Logprobs) bool {
 func (s *Stream) output() int { return len(s.seq.Tokens) - s.prompt }
 
 // append adds a sampled token and says why the request ends with it, if it does.
-func (s *Stream) append(id int32, lp *Logprobs) Finish {
-	s.seq.Tokens = append(s.seq.Tokens, id)
+func (s *Stream) append(id int32, lp *Logprobs) (finish Finish) {
+	switch {
+	case slices.Contains(s.req.StopTokens, id):
+		finish = FinishStop
+	case s.output()+1 == s.req.MaxTokens:
+		finish = FinishLength
+	}
+	if finish == "" {
+		s.engine.sched.Append(&s.seq, id)
+	} else {
+		s.seq.Tokens = append(s.seq.Tokens, id) // the scheduler is to know nothing of its last one
+	}
 	s.history.Add(id)
 	if lp != nil {
 		s.logprobs = append(s.logprobs, lp)
 	}
-	switch {
-	case slices.Contains(s.req.StopTokens, id):
-		return FinishStop
-	case s.output() == s.req.MaxTokens:
-		return FinishLength
-	}
-	return ""
+	return finish
 }
+
+// next is the index in the output of the token that the next step's row gives: the
+// number sampled, and one more while a step under way draws one.
+func (s *Stream) next() int { return s.seq.Len() - s.prompt }
 
 // banned returns the ids that the next token may not be.
 func (s *Stream) banned() []int32 {
-	if s.output() >= s.req.MinTokens {
+	if s.next() >= s.req.MinTokens {
 		return nil
 	}
 	return s.req.StopTokens
+}
+
+// drawable reports whether kernels.Draw says all that there is to say about the
+// next token.
+func (s *Stream) drawable() bool { return s.plain && len(s.banned()) == 0 }
+
+// draw says how the next token is drawn.
+func (s *Stream) draw() kernels.Draw {
+	p := &s.req.Sampling
+	d := kernels.Draw{TopP: p.TopP, MinP: p.MinP, TopK: max(0, p.TopK), Seed: p.Seed, Index: uint64(s.next())}
+	if !p.Greedy() {
+		d.Temperature = p.Temperature
+	}
+	return d
 }
 
 // publish shows the reader what there is, and why it ends if it does.

@@ -45,12 +45,12 @@ func (s *Scheduler) Check() error {
 func (s *Scheduler) checkSeq(q *Seq, running bool) error {
 	blocks := len(q.table.Blocks())
 	switch {
-	case len(q.Tokens) > q.Limit:
-		return fmt.Errorf("%w: sequence %d has %d tokens, its limit is %d", ErrInconsistent, q.order, len(q.Tokens), q.Limit)
-	case !running && (blocks != 0 || q.computed != 0):
-		return fmt.Errorf("%w: sequence %d waits with %d blocks and %d tokens computed", ErrInconsistent, q.order, blocks, q.computed)
-	case q.computed > len(q.Tokens):
-		return fmt.Errorf("%w: sequence %d has %d tokens, %d computed", ErrInconsistent, q.order, len(q.Tokens), q.computed)
+	case q.Len() > q.Limit:
+		return fmt.Errorf("%w: sequence %d has %d tokens, its limit is %d", ErrInconsistent, q.order, q.Len(), q.Limit)
+	case !running && (blocks != 0 || q.computed != 0 || q.drawn != 0):
+		return fmt.Errorf("%w: sequence %d waits with %d blocks, %d tokens computed and %d drawn", ErrInconsistent, q.order, blocks, q.computed, q.drawn)
+	case q.computed > q.Len():
+		return fmt.Errorf("%w: sequence %d has %d tokens, %d computed", ErrInconsistent, q.order, q.Len(), q.computed)
 	case q.table.Passed() > 0 && (s.cfg.Window == 0 || q.table.Passed()*s.pool.BlockSize() > q.computed-s.cfg.Window+1):
 		return fmt.Errorf("%w: sequence %d has let go of %d blocks with %d tokens computed and a window of %d",
 			ErrInconsistent, q.order, q.table.Passed(), q.computed, s.cfg.Window)

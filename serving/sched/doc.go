@@ -21,9 +21,32 @@
 //     A prompt of which every row's logits are wanted (Seq.LogitsTo) goes in
 //     chunks of the rows of logits that the running sequences leave.
 //  3. The engine computes the batch; Done counts its tokens as computed and lets
-//     go of blocks that the window has passed. A batch that could not be computed
-//     ends with Failed.
-//  4. The engine appends each sampled token to its sequence, or calls Remove.
+//     go of blocks that the window has passed. The sequences of one that could not
+//     be computed are taken out by Failed.
+//  4. The engine has each sampled token appended to its sequence (Append), or
+//     removes the sequence that ends with it (Remove).
+//
+// # One step ahead
+//
+// A device that draws tokens itself takes a batch before the one before it is
+// computed. Submitted then stands in the place of Done: the tokens of the batch
+// count as computed, and of each sequence that it draws a token for one more counts
+// that nobody knows yet (Seq.Len), which the next batch computes all the same. What
+// is known without it is acted on: a sequence whose drawn token is the last one that
+// it may have is in no batch more. What is not, is made good: Append tells the token
+// one batch later, and if the sequence ends with it, that batch has computed a row of
+// it for nothing.
+//
+// Such a stale row does no harm, as the device computes batches in their order. It
+// writes behind all tokens that were known when its batch was scheduled, so to a
+// block that is not full: nobody shares it and it has no key, as a block gets one
+// only from a sequence that goes on and knows all of its tokens. Once the end is
+// known, Remove frees the block, and whoever takes it then writes in a later batch,
+// and reads nothing there that it has not written. So no block that can be found is
+// ever written by a stale row, and no sequence reads what one wrote.
+//
+// Preemption waits for the tokens (WouldPreempt), as does a batch whose sampling
+// needs them; what has ended meanwhile then leaves it (Revise).
 //
 // # Prefix cache
 //
@@ -31,8 +54,8 @@
 // beginning whose keys and values are still in the cache, whoever computed them
 // (kvcache.Pool.Find); one that was preempted so finds its own. At least the last
 // token is computed, for its logits, and every row whose logits are wanted. A
-// block is known only after the step that filled it has succeeded. Sequences
-// admitted in the same step find nothing of each other.
+// block is known as soon as a batch has all of its tokens: who finds it is in the
+// same batch, where all rows are written before any is read, or in a later one.
 //
 // # Window
 //

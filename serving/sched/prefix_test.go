@@ -110,7 +110,7 @@ func TestFailedIsNotShared(t *testing.T) {
 	require.NoError(t, s.Add(a))
 	require.NoError(t, s.Add(b))
 	require.Equal(t, [][3]int{{0, 0, 7}, {1, 6, 1}}, plan(s.Schedule(), a, b))
-	s.Failed()
+	s.Failed(a, b)
 	require.NoError(t, s.Check())
 	require.Equal(t, 16, s.pool.FreeBlocks())
 	again := prompt(0, 7, 4)
@@ -164,7 +164,7 @@ func TestFailedIsNotFound(t *testing.T) {
 	b := prompt(0, 5, 4)
 	require.NoError(t, s.Add(b))
 	require.Equal(t, [][3]int{{0, 6, 1}, {1, 4, 1}}, plan(s.Schedule(), a, b))
-	s.Failed()
+	s.Failed(a, b)
 	require.Zero(t, s.Running()+s.Waiting())
 	require.Equal(t, 16, s.pool.FreeBlocks())
 	again, untouched := prompt(0, 6, 4), prompt(20, 7, 4)
@@ -226,7 +226,7 @@ func TestStall(t *testing.T) {
 		}
 	}
 	require.Equal(t, 2, s.Running())
-	s.Failed()
+	s.Failed(old)
 	require.Equal(t, []int{0, 1}, []int{s.Running(), s.Waiting()})
 	s.pool.Free(&hog)
 	for steps := 0; len(q.Tokens) < 110; steps++ {

@@ -155,12 +155,12 @@ func (s *Scheduler) Remove(q *Seq) {
 		return
 	}
 	s.pool.Free(&q.table)
-	q.computed = 0
+	q.computed, q.drawn = 0, 0
 	q.queue.remove(q)
 }
 
 // Schedule makes the next batch; doc.go has the order. It is empty only when
-// no sequence is queued.
+// no sequence is queued, or those that are wait for tokens that are drawn.
 func (s *Scheduler) Schedule() *Batch {
 	s.batch.Chunks, s.batch.Tokens, s.extra = s.batch.Chunks[:0], 0, 0
 	s.rows = s.cfg.MaxTokens
@@ -177,8 +177,8 @@ func (s *Scheduler) Schedule() *Batch {
 // the newest gives up its blocks when none is free: it is not in the batch yet.
 func (s *Scheduler) decode() {
 	for q := s.running.first; q != nil; {
-		if q.left() == 1 {
-			for q.queue == &s.running && !s.pool.Grow(&q.table, len(q.Tokens)) {
+		if q.decodes() {
+			for q.queue == &s.running && !s.pool.Grow(&q.table, q.Len()) {
 				s.preempt(s.running.last)
 			}
 			if q.queue != &s.running { // it was the newest itself, so the last
@@ -188,6 +188,19 @@ func (s *Scheduler) decode() {
 		}
 		q = q.next
 	}
+}
+
+// WouldPreempt reports whether Schedule, called now, takes blocks from a sequence.
+// It must not be called then while a token is drawn: a sequence that is computed
+// again needs to know all of its tokens.
+func (s *Scheduler) WouldPreempt() bool {
+	missing := 0
+	for q := s.running.first; q != nil; q = q.next {
+		if q.decodes() {
+			missing += s.pool.Missing(&q.table, q.Len())
+		}
+	}
+	return missing > s.pool.FreeBlocks()
 }
 
 // prefill goes on with the prompt that is begun, if there is one. Only the newest
@@ -249,7 +262,9 @@ func (s *Scheduler) find(q *Seq) kvcache.Match {
 	if !s.cfg.PrefixCaching {
 		return kvcache.Match{}
 	}
-	return s.pool.Find(q.chain.Keys()[:q.needless()/s.pool.BlockSize()], s.cfg.Window)
+	n := q.needless()
+	q.chain.Extend(q.Tokens[:n], s.pool.BlockSize())
+	return s.pool.Find(q.chain.Keys()[:n/s.pool.BlockSize()], s.cfg.Window)
 }
 
 // due is the number of blocks that a sequence holds while its prompt is computed.
@@ -290,19 +305,37 @@ func (s *Scheduler) take(q *Seq, n int) {
 	c := Chunk{Seq: q, Start: q.computed, Len: n, Last: n == q.left()}
 	s.batch.Chunks = append(s.batch.Chunks, c)
 	s.batch.Tokens += n
-	if s.cfg.PrefixCaching {
-		s.register(c)
-	}
+	s.register(q, c.Start, c.Start+c.Len)
 }
 
 // preempt frees a running sequence's blocks; it will be computed again, with
 // what was sampled as part of its prompt, before anyone who waits now.
 func (s *Scheduler) preempt(q *Seq) {
+	if q.drawn > 0 {
+		panic("sched: a sequence is preempted while a token of it is drawn")
+	}
 	s.pool.Free(&q.table)
 	q.computed = 0
 	s.running.remove(q)
 	s.waiting.pushFront(q)
 	s.preemptions++
+}
+
+// Revise takes the sequences out of the last batch that have ended, or lost their
+// blocks, since. It is for a batch that was made while a step was under way and
+// is computed only once that has told its tokens.
+func (s *Scheduler) Revise() *Batch {
+	kept := s.batch.Chunks[:0]
+	s.batch.Tokens = 0
+	for _, c := range s.batch.Chunks {
+		if c.Seq.queue == &s.running {
+			kept = append(kept, c)
+			s.batch.Tokens += c.Len
+			s.register(c.Seq, c.Start, c.Start+c.Len) // with tokens that were not known
+		}
+	}
+	s.batch.Chunks = kept
+	return &s.batch
 }
 
 // Done counts the tokens of the last batch as computed and lets go of the blocks
@@ -321,24 +354,51 @@ func (s *Scheduler) Done() {
 	}
 }
 
-// register makes the blocks known that a chunk fills. The step that writes them
-// is still to come, but whoever finds them before it is in that step as well.
-func (s *Scheduler) register(c Chunk) {
-	size := s.pool.BlockSize()
-	end := c.Start + c.Len
-	c.Seq.chain.Extend(c.Seq.Tokens[:end], size)
-	for i := c.Start / size; i < end/size; i++ {
-		s.pool.Register(&c.Seq.table, i, &c.Seq.chain.Keys()[i])
+// Submitted is Done for a batch that the device has taken and is yet to compute:
+// whatever is scheduled from now on is computed behind it. Chunks that are the
+// last of their sequence have its next token drawn, which Append tells.
+func (s *Scheduler) Submitted() {
+	s.Done()
+	for _, c := range s.batch.Chunks {
+		if c.Last && c.Seq.queue == &s.running {
+			c.Seq.drawn++
+		}
 	}
 }
 
-// Failed ends a batch that could not be computed, in the place of Done. What
-// the cache holds for its sequences is in doubt: they are taken out and their
-// blocks are made unknown. Sequences that run without a part in the batch may
-// share some of these and are preempted.
-func (s *Scheduler) Failed() {
-	for _, c := range s.batch.Chunks {
-		s.Discard(c.Seq)
+// Append adds a sequence's next token to it, which goes on behind that. What ends
+// with it is for Remove alone.
+func (s *Scheduler) Append(q *Seq, id int32) {
+	n := len(q.Tokens)
+	q.Tokens = append(q.Tokens, id)
+	if q.drawn > 0 {
+		q.drawn--
+		s.register(q, n, q.computed) // a step under way may have its key and value already
+	}
+}
+
+// register makes the blocks known that tokens from ≤ i < to of a sequence fill, so
+// far as the tokens themselves are. The step that writes them may be still to come
+// or be under way, but who finds them reads them in that step or in a later one.
+func (s *Scheduler) register(q *Seq, from, to int) {
+	to = min(to, len(q.Tokens))
+	if !s.cfg.PrefixCaching || to <= from {
+		return
+	}
+	size := s.pool.BlockSize()
+	q.chain.Extend(q.Tokens[:to], size)
+	for i := max(from/size, q.table.Passed()); i < to/size; i++ {
+		s.pool.Register(&q.table, i, &q.chain.Keys()[i])
+	}
+}
+
+// Failed takes sequences out whose step could not be computed, in the place of
+// Done: what the cache holds for them is in doubt and their blocks are made
+// unknown. Those that run beside them may share some of these and are preempted.
+// No token may be drawn then but of the sequences that are taken out.
+func (s *Scheduler) Failed(seqs ...*Seq) {
+	for _, q := range seqs {
+		s.Discard(q)
 	}
 	for s.running.last != nil {
 		s.preempt(s.running.last)

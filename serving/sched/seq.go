@@ -2,8 +2,9 @@ package sched
 
 import "servebench/serving/kvcache"
 
-// Seq is a sequence to compute. The caller sets the exported fields before Add
-// and appends to Tokens after a step; nobody else changes them.
+// Seq is a sequence to compute. The caller sets the exported fields before Add;
+// Tokens grows by Scheduler.Append, or by the caller itself where no token is drawn
+// while a batch is scheduled.
 type Seq struct {
 	Tokens []int32 // prompt, then the sampled tokens; at least one
 	Limit  int     // the most tokens it will ever have
@@ -14,8 +15,9 @@ type Seq struct {
 	// it gets them, so that after a preemption none is asked for twice.
 	LogitsFrom, LogitsTo int
 
-	computed   int           // tokens whose keys and values are in the cache
-	cached     int           // of these, found there at the first admission
+	computed   int           // tokens whose keys and values are in the cache, or will be once the steps under way are done
+	drawn      int           // tokens behind Tokens that a step under way draws; 0 or 1 when a batch is scheduled
+	cached     int           // of computed, found there at the first admission
 	admitted   bool          // there was a first admission
 	table      kvcache.Table // their blocks, and what is reserved; doc.go says how much
 	chain      kvcache.Chain // keys of the full blocks
@@ -33,7 +35,11 @@ func (s *Seq) Hash(blockSize int) {
 	s.chain.Extend(s.Tokens, blockSize)
 }
 
-// Computed is the number of tokens whose keys and values are in the cache.
+// Len is the number of its tokens, with those that a step under way draws.
+func (s *Seq) Len() int { return len(s.Tokens) + s.drawn }
+
+// Computed is the number of tokens whose keys and values are in the cache, or will
+// be once what was Submitted is computed.
 func (s *Seq) Computed() int { return s.computed }
 
 // Cached is the number of tokens that were in the prefix cache when the
@@ -59,7 +65,11 @@ func (s *Seq) needless() int {
 }
 
 // left is the number of tokens to compute before the next can be sampled.
-func (s *Seq) left() int { return len(s.Tokens) - s.computed }
+func (s *Seq) left() int { return s.Len() - s.computed }
+
+// decodes reports whether one token is to be computed for the next, and there is
+// a next: one that is drawn may be known to be the last.
+func (s *Seq) decodes() bool { return s.left() == 1 && (s.drawn == 0 || s.Len() < s.Limit) }
 
 // queue is a list of sequences through their prev and next, so that one in the
 // middle leaves without a search and nothing is allocated.

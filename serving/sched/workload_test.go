@@ -24,7 +24,15 @@ type workload struct {
 	// once: of what others still hold, or the cache, it needs fewer than it had.
 	preempted bool
 	found     int // tokens that were not computed
-	passed    int // most blocks that a sequence let go of
+
+	// With ahead, a batch is scheduled before the tokens of the one before it are known.
+	ahead  bool
+	before []*Seq // of the batch under way
+	drawn  []*Seq // of these, those that it draws a token for
+	stale  int    // rows computed behind a sequence's end
+	waited int    // batches that waited for the tokens before them
+
+	passed int // most blocks that a sequence let go of
 }
 
 // histories returns, for every position of a sequence, what its slot holds.
@@ -38,12 +46,32 @@ func histories(tokens []int32) []uint64 {
 	return out
 }
 
-// step runs one step and removes what has ended.
-func (w *workload) step() {
+// tokens are a sequence's, with the one that is drawn: it is known here what that
+// will be.
+func tokens(q *Seq) []int32 {
+	all := slices.Clone(q.Tokens)
+	for len(all) < q.Len() {
+		all = append(all, next(all))
+	}
+	return all
+}
+
+// next is the token that follows others.
+func next(tokens []int32) int32 { return int32(len(tokens) % 3) }
+
+// step runs one step and removes what has ended. It reports whether there was
+// anything to compute.
+func (w *workload) step() bool {
 	t := w.t
+	if len(w.drawn) > 0 && w.s.WouldPreempt() {
+		w.waited++
+		if w.land(); len(w.live) == 0 {
+			return false
+		}
+	}
 	var decoding []*Seq
 	for q := w.s.running.first; q != nil; q = q.next {
-		if q.left() == 1 {
+		if q.decodes() {
 			decoding = append(decoding, q)
 		}
 	}
@@ -51,6 +79,10 @@ func (w *workload) step() {
 	b := w.s.Schedule()
 	w.preempted = w.s.Preemptions() > before
 	w.check()
+	if len(b.Chunks) == 0 && len(w.drawn) > 0 {
+		w.land()
+		return false
+	}
 	require.NotEmpty(t, b.Chunks, "sequences are queued, but none can go on")
 	decodes := 0
 	for i, c := range b.Chunks { // they come first
@@ -70,54 +102,107 @@ func (w *workload) step() {
 	for q := w.s.running.first; q != nil; q = q.next {
 		// Others may have got the blocks that a window has passed.
 		stalls := q == w.s.running.last && w.cfg.Window > 0 && w.s.chunk(q) == 0
-		require.True(t, in[q] || stalls, "a sequence runs but gets no row")
+		ends := q.drawn > 0 && q.Len() == q.Limit
+		require.True(t, in[q] != ends || stalls, "a sequence runs but gets no row, or one behind its end")
 	}
 	w.checkAdmission()
 	if w.rng.IntN(30) == 0 {
 		w.fail(b)
-		return
+		return true
 	}
-	for _, c := range b.Chunks {
-		w.computed[c.Seq] = c.Start + c.Len
-	}
-	var next []*Seq
-	for _, c := range b.Chunks {
-		if c.Last {
-			next = append(next, c.Seq)
+	submit := w.ahead
+	if w.ahead && w.rng.IntN(4) == 0 { // a batch whose sampling needs the tokens before it
+		submit = false
+		w.land()
+		if b = w.s.Revise(); len(b.Chunks) == 0 {
+			return true
+		}
+		for _, c := range b.Chunks {
+			require.Equal(t, &w.s.running, c.Seq.queue)
+			require.LessOrEqual(t, c.Start+c.Len, len(c.Seq.Tokens), "a token is still unknown")
 		}
 	}
-	w.s.Done()
-	for _, q := range next {
-		q.Tokens = append(q.Tokens, int32(len(q.Tokens)%3))
+	w.compute(b, submit)
+	for q := w.s.running.first; q != nil && q != w.s.running.last; q = q.next {
+		require.Equal(t, 1, q.left(), "only the newest may be in the middle of its prompt")
 	}
-	for _, q := range next {
+	return true
+}
+
+// compute ends a step, or submits it and ends the one before it.
+func (w *workload) compute(b *Batch, submit bool) {
+	var all, last []*Seq
+	for _, c := range b.Chunks {
+		w.computed[c.Seq] = c.Start + c.Len
+		all = append(all, c.Seq)
+		if c.Last {
+			last = append(last, c.Seq)
+		}
+	}
+	if submit {
+		w.s.Submitted()
+		w.land()
+		w.before, w.drawn = all, last
+		return
+	}
+	w.s.Done()
+	for _, q := range last {
+		w.s.Append(q, next(q.Tokens))
 		if len(q.Tokens) == q.Limit {
 			w.remove(q)
 		}
 	}
-	for q := w.s.running.first; q != nil && q != w.s.running.last; q = q.next {
-		require.Equal(t, 1, q.left(), "only the newest may be in the middle of its prompt")
-	}
 }
 
-// fail has the batch fail, which leaves anything in the cache of its sequences.
+// land tells the tokens of the batch under way. Some sequences end sooner than
+// could be known.
+func (w *workload) land() {
+	for _, q := range w.drawn {
+		if q.queue == nil { // cancelled
+			continue
+		}
+		require.Equal(w.t, &w.s.running, q.queue, "a sequence lost its blocks while a token of it was drawn")
+		if len(q.Tokens)+1 < q.Limit && w.rng.IntN(20) > 0 {
+			w.s.Append(q, next(q.Tokens))
+			continue
+		}
+		if q.computed > len(q.Tokens) {
+			w.stale++
+		}
+		w.remove(q)
+	}
+	w.before, w.drawn = nil, nil
+}
+
+// fail has the batch fail, and the one under way, which leaves anything in the
+// cache of their sequences.
 func (w *workload) fail(b *Batch) {
-	chunks := slices.Clone(b.Chunks)
-	for _, c := range chunks {
-		for i, block := range c.Seq.Blocks() {
-			if i >= c.Seq.table.Passed() {
-				size := w.s.pool.BlockSize()
+	failed := slices.Clone(w.before)
+	for _, c := range b.Chunks {
+		failed = append(failed, c.Seq)
+	}
+	size := w.s.pool.BlockSize()
+	for _, q := range failed {
+		for i, block := range q.Blocks() {
+			if i >= q.table.Passed() {
 				for slot := range size {
 					w.cells[int(block)*size+slot] = w.rng.Uint64()
 				}
 			}
 		}
 	}
-	w.s.Failed()
-	require.Zero(w.t, w.s.Running())
-	for _, c := range chunks {
-		w.remove(c.Seq)
+	if w.ahead { // who left since may have left blocks that it never filled
+		w.s.ResetPrefixCache()
+		for i := range w.cells {
+			w.cells[i] = w.rng.Uint64()
+		}
 	}
+	w.s.Failed(failed...)
+	require.Zero(w.t, w.s.Running())
+	for _, q := range failed {
+		w.remove(q)
+	}
+	w.before, w.drawn = nil, nil
 	clear(w.computed)
 }
 
@@ -144,8 +229,8 @@ func (w *workload) checkBatch(b *Batch, decodes int) {
 	for _, c := range b.Chunks {
 		w.checkStart(c)
 		require.Positive(t, c.Len)
-		require.Equal(t, c.Start+c.Len == len(c.Seq.Tokens), c.Last)
-		content := histories(c.Seq.Tokens)
+		require.Equal(t, c.Start+c.Len == c.Seq.Len(), c.Last)
+		content := histories(tokens(c.Seq))
 		for p := c.Start; p < c.Start+c.Len; p++ {
 			slot := c.Seq.Slot(p)
 			if slots[slot] {
@@ -172,7 +257,7 @@ func (w *workload) checkBatch(b *Batch, decodes int) {
 		rows += c.Len
 	}
 	for _, c := range b.Chunks { // all rows are written: what do they see?
-		content := histories(c.Seq.Tokens)
+		content := histories(tokens(c.Seq))
 		from := 0
 		if w.cfg.Window > 0 {
 			from = max(0, c.Start-w.cfg.Window+1)
@@ -276,9 +361,10 @@ func (w *workload) run(requests int) {
 		if len(w.live) == 0 {
 			continue
 		}
-		w.step()
+		if w.step() {
+			w.steps++
+		}
 		w.check()
-		w.steps++
 		// The oldest gets a row in every step, so one sequence after another is
 		// the slowest there is.
 		require.LessOrEqual(t, w.steps, total, "more steps than tokens: no progress")
@@ -288,9 +374,9 @@ func (w *workload) run(requests int) {
 }
 
 // newWorkload makes one of random sizes.
-func newWorkload(t testing.TB, rng *rand.Rand) *workload {
+func newWorkload(t testing.TB, rng *rand.Rand, ahead bool) *workload {
 	maxSeqs := 1 + rng.IntN(12)
-	w := &workload{t: t, rng: rng, computed: map[*Seq]int{}, cfg: Config{
+	w := &workload{t: t, rng: rng, ahead: ahead, computed: map[*Seq]int{}, cfg: Config{
 		MaxSeqs: maxSeqs, MaxTokens: maxSeqs + rng.IntN(40), MaxLen: 8 + rng.IntN(120),
 		Window: max(0, rng.IntN(60)-30), PrefixCaching: rng.IntN(3) > 0, MaxPrefill: max(0, rng.IntN(40)-20),
 	}}
@@ -301,32 +387,38 @@ func newWorkload(t testing.TB, rng *rand.Rand) *workload {
 }
 
 func TestRandomWorkloads(t *testing.T) {
-	runs := 250
-	if testing.Short() {
-		runs = 50
-	}
-	var steps, found, passed, longer int
-	var preemptions uint64
-	for seed := range uint64(runs) {
-		w := newWorkload(t, rand.New(rand.NewPCG(seed, 1)))
-		w.run(40)
-		steps, preemptions, found, passed = steps+w.steps, preemptions+w.s.Preemptions(), found+w.found, max(passed, w.passed)
-		if w.s.MaxLen() > w.s.pool.Blocks()*w.s.pool.BlockSize() {
-			longer++
+	for _, ahead := range []bool{false, true} {
+		runs := 250
+		if testing.Short() {
+			runs = 50
 		}
+		var steps, found, passed, longer, stale, waited int
+		var preemptions uint64
+		for seed := range uint64(runs) {
+			w := newWorkload(t, rand.New(rand.NewPCG(seed, 1)), ahead)
+			w.run(40)
+			steps, preemptions, found, passed = steps+w.steps, preemptions+w.s.Preemptions(), found+w.found, max(passed, w.passed)
+			stale, waited = stale+w.stale, waited+w.waited
+			if w.s.MaxLen() > w.s.pool.Blocks()*w.s.pool.BlockSize() {
+				longer++
+			}
+		}
+		t.Logf("ahead %v: %d workloads, %d steps, %d preemptions, %d tokens found, up to %d blocks passed, %d with sequences longer than the cache, "+
+			"%d stale rows, %d steps that waited", ahead, runs, steps, preemptions, found, passed, longer, stale, waited)
+		require.Positive(t, preemptions, "the workloads never ran out of blocks")
+		require.Positive(t, found, "nothing was found in the prefix cache")
+		require.Positive(t, passed, "no window passed a block")
+		require.Positive(t, longer, "no sequence could be longer than the cache")
+		require.Equal(t, ahead, stale > 0)
+		require.Equal(t, ahead, waited > 0)
 	}
-	t.Logf("%d workloads, %d steps, %d preemptions, %d tokens found, up to %d blocks passed, %d with sequences longer than the cache",
-		runs, steps, preemptions, found, passed, longer)
-	require.Positive(t, preemptions, "the workloads never ran out of blocks")
-	require.Positive(t, found, "nothing was found in the prefix cache")
-	require.Positive(t, passed, "no window passed a block")
-	require.Positive(t, longer, "no sequence could be longer than the cache")
 }
 
 func FuzzSchedule(f *testing.F) {
-	f.Add(uint64(1), uint64(2), uint8(20))
-	f.Add(uint64(87), uint64(35), uint8(50)) // one is preempted and let in again by the same Schedule
-	f.Fuzz(func(t *testing.T, a, b uint64, requests uint8) {
-		newWorkload(t, rand.New(rand.NewPCG(a, b))).run(int(requests % 64))
+	f.Add(uint64(1), uint64(2), uint8(20), false)
+	f.Add(uint64(87), uint64(35), uint8(50), false) // one is preempted and let in again by the same Schedule
+	f.Add(uint64(87), uint64(35), uint8(50), true)
+	f.Fuzz(func(t *testing.T, a, b uint64, requests uint8, ahead bool) {
+		newWorkload(t, rand.New(rand.NewPCG(a, b)), ahead).run(int(requests % 64))
 	})
 }
