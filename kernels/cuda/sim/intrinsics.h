@@ -56,7 +56,7 @@ inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 inline float fdividef(float x, float y) { return x / y; }
 inline float __fdividef(float x, float y) {
     float a = fabsf(y);
-    if (a > 0x1p126f && a < 0x1p128f) return isinf(x) ? NAN : 0.0f * x;
+    if (a > 0x1p126f && !isinf(a)) return isinf(x) ? NAN : 0.0f * x;
     return x * (1.0f / y);
 }
 inline float __saturatef(float x) { return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f; } // NaN becomes 0
@@ -181,7 +181,7 @@ template <typename V> inline void __stwt(V *p, V v) { *p = v; }
 // Atomics, of the types that CUDA has them for.
 #define SIM_ATOMIC(name, type, expression)                                                                             \
     inline type name(type *p, type v) {                                                                                \
-        return ::sim::atomic(p, [v](type old) { return type(expression); });                                           \
+        return ::sim::atomic(p, [v](type old) { return static_cast<type>(expression); });                                           \
     }
 #define SIM_ATOMIC_INTEGER(type)                                                                                       \
     SIM_ATOMIC(atomicAdd, type, old + v)                                                                               \

@@ -155,7 +155,7 @@ template <typename V, typename F> SIM_UNWATCHED V atomic(V *p, F change) {
 #define blockIdx (::sim::block_index)
 #define blockDim (::sim::block_size)
 #define gridDim (::sim::grid_size)
-#define warpSize 32
+constexpr int warpSize = 32;
 
 // SBC_SHARED(float, partial, 32) is float partial[32] of the block, uninitialised.
 #define SBC_SHARED(type, name, count)                                                                                  \
@@ -244,6 +244,7 @@ inline uint4 load16_stream(const void *p) {
     ::sim::aligned(p, 16);
     return *static_cast<const uint4 *>(p);
 }
+inline uint4 load16_stream(const void *p, bool valid) { return valid ? load16_stream(p) : uint4{0, 0, 0, 0}; }
 inline uint4 load16_own(const void *p) {
     ::sim::aligned(p, 16);
     return *static_cast<const uint4 *>(p);
