@@ -85,69 +85,43 @@ struct Product {
 
 // tensor_kernel
 
-constexpr int kOutputs = 16; // of an mma
-constexpr int kRows = 8;     // of an mma
-constexpr int kStep = 32;    // terms that four lanes read of an output at once
-constexpr int kLine = 64;    // terms of a line of the cache: two steps
-constexpr int kSlots = 4;    // of a warp's ring
+constexpr int kOutputs = 8; // of an mma
+constexpr int kRows = 8;    // of half an mma
+constexpr int kStep = 32;   // terms that four lanes read of an output at once
+constexpr int kLine = 64;   // terms of a line of the cache: two steps
+constexpr int kSlots = 8;   // of a warp's ring, 16 bytes a lane each
 
-// Slot is a lane's part of a step of 16 outputs: 8 terms of output g = lane/4, and of
-// output g+8.
-struct Slot {
-    uint4 low, high;
-};
+// ahead is how many terms behind a warp's first its step is.
+static constexpr __device__ int ahead(int step) { return step / 2 * kWarps * kLine + step % 2 * kStep; }
 
-// term is where a warp's step begins.
-static __device__ __forceinline__ int term(int step, int warp) { return ((step / 2) * kWarps + warp) * kLine + step % 2 * kStep; }
-
-// fetch asks for a slot of w, whose parts begin at low and high: zeros unless inside.
-template <typename T> static __device__ __forceinline__ void fetch(Slot &s, const T *w, int low, int high, bool inside) {
-    s.low = s.high = uint4{0, 0, 0, 0};
-    if (inside) {
-        s.low = load16_stream(w + low);
-        s.high = load16_stream(w + high);
-    }
-}
-
-// multiply adds the products of a step of 16 outputs with the rows of x.
-template <typename T, int RT> static __device__ __forceinline__ void multiply(float (&sums)[RT][4], const Slot &s, const uint4 (&x)[RT]) {
-    const uint32_t first[4] = {s.low.x, s.high.x, s.low.y, s.high.y};
-    const uint32_t second[4] = {s.low.z, s.high.z, s.low.w, s.high.w};
-#pragma unroll
-    for (int r = 0; r < RT; r++) {
-        const uint32_t b[2] = {x[r].x, x[r].y};
-        mma_16816<T>(sums[r], first, b);
-    }
-#pragma unroll
-    for (int r = 0; r < RT; r++) {
-        const uint32_t b[2] = {x[r].z, x[r].w};
-        mma_16816<T>(sums[r], second, b);
-    }
+// multiply adds the products of a step of 8 outputs with the rows of x.
+template <typename T, int RT> static __device__ __forceinline__ void multiply(float (&sums)[4], const uint4 &w, const uint4 (&x)[RT]) {
+    const uint4 zero = {0, 0, 0, 0}, &low = x[0], &high = RT > 1 ? x[RT - 1] : zero; // of row g = lane/4, and g+8
+    const uint32_t first[4] = {low.x, high.x, low.y, high.y}, first_w[2] = {w.x, w.y};
+    const uint32_t second[4] = {low.z, high.z, low.w, high.w}, second_w[2] = {w.z, w.w};
+    mma_16816<T>(sums, first, first_w);
+    mma_16816<T>(sums, second, second_w);
 }
 
 // sum_warps adds what the warps have summed, and the bias, and writes it.
-template <int RT, int OT>
-static __device__ __forceinline__ void sum_warps(const Product &p, int output, const float (&sums)[OT][RT][4]) {
-    constexpr int outputs = kOutputs * OT;
-    constexpr int stride = outputs + 4;
-    SBC_SHARED(float, partial, kWarps * kRows * RT * stride); // [warp, row, output]
+template <int RT, int OT> static __device__ __forceinline__ void sum_warps(const Product &p, int output, const float (&sums)[OT][4]) {
+    constexpr int rows = kRows * RT, outputs = kOutputs * OT, stride = outputs + 8;
+    SBC_SHARED(float, partial, kWarps * rows * stride); // [warp, row, output]
     const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
 #pragma unroll
     for (int o = 0; o < OT; o++)
 #pragma unroll
-        for (int r = 0; r < RT; r++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const int row = kRows * r + lane % 4 * 2 + i % 2;
-                partial[(warp * kRows * RT + row) * stride + kOutputs * o + i / 2 * 8 + lane / 4] = sums[o][r][i];
-            }
+        for (int i = 0; i < 2 * RT; i++) {
+            const int row = i / 2 * kRows + lane / 4;
+            partial[(warp * rows + row) * stride + kOutputs * o + lane % 4 * 2 + i % 2] = sums[o][i];
+        }
     __syncthreads();
     for (int i = threadIdx.x; i < p.rows * outputs; i += kThreads) {
         const int row = i / outputs, at = i % outputs;
         if (output + at >= p.n) continue;
         float sum = 0;
 #pragma unroll
-        for (int w = 0; w < kWarps; w++) sum += partial[(w * kRows * RT + row) * stride + at];
+        for (int w = 0; w < kWarps; w++) sum += partial[(w * rows + row) * stride + at];
         if (p.bias) sum += p.bias[output + at];
         p.out[size_t(row) * p.n + output + at] = sum;
     }
@@ -155,20 +129,15 @@ static __device__ __forceinline__ void sum_warps(const Product &p, int output, c
 
 template <typename T, int RT, int OT, bool WHOLE>
 static __global__ void __launch_bounds__(kThreads, RT == 1 ? 3 : 2) tensor_kernel(Product p) {
-    constexpr int ahead = kSlots / OT; // steps that the ring holds
+    constexpr int held = kSlots / OT;         // steps that the ring holds
+    constexpr int turn = held > 2 ? held : 2; // steps of a turn: whole lines
     const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-    const int part = lane % 4 * 8; // of a step: the lane's first term
     const int output = blockIdx.x * kOutputs * OT;
-    const T *w = static_cast<const T *>(p.w) + size_t(output) * p.ld;
+    const int left = p.n - output - lane / 4; // outputs from the lane's first
+    int k = warp * kLine + lane % 4 * 8;      // the lane's first term of a turn
+    const T *w = static_cast<const T *>(p.w) + size_t(output + lane / 4) * p.ld + k;
+    const size_t next_output = size_t(kOutputs) * p.ld;
 
-    // Where the lane's outputs begin in w. Those behind the last read what the last
-    // does; they are not written.
-    int at[2 * OT];
-#pragma unroll
-    for (int o = 0; o < 2 * OT; o++) {
-        const int row = output + 8 * o + lane / 4;
-        at[o] = ((row < p.n ? row : p.n - 1) - output) * p.ld + part;
-    }
     // Where the lane's rows of x begin. Those behind the last are zero.
     const float *row[RT];
     bool live[RT];
@@ -178,35 +147,28 @@ static __global__ void __launch_bounds__(kThreads, RT == 1 ? 3 : 2) tensor_kerne
         row[r] = p.x + size_t(live[r] ? kRows * r + lane / 4 : 0) * p.k;
     }
 
-    // Steps behind the warp's last are behind ld: they read nothing and add zero.
-    const int lines = ceil_div(p.ld, kLine);
-    const int steps = lines > warp ? 2 * ceil_div(lines - warp, kWarps) : 0;
-    Slot ring[kSlots];
+    uint4 ring[kSlots];
+    // Outputs behind the last, and steps behind a warp's last, are not read: they add zero.
+    const auto fetch = [&](int step, int o) {
+        ring[step % held * OT + o] = load16_stream(w + o * next_output + ahead(step), k + ahead(step) < p.ld && kOutputs * o < left);
+    };
 #pragma unroll
-    for (int s = 0; s < kSlots; s++) {
-        const int k = term(s / OT, warp), o = s % OT;
-        fetch(ring[s], w, at[2 * o] + k, at[2 * o + 1] + k, k + part < p.ld);
-    }
-    Eight next[RT];
+    for (int s = 0; s < kSlots; s++) fetch(s / OT, s % OT);
+    float sums[OT][4] = {};
+    for (int first = warp * kLine; first < p.ld; first += ahead(turn)) {
 #pragma unroll
-    for (int r = 0; r < RT; r++) next[r] = eight(row[r], live[r], term(0, warp) + part, p.k, WHOLE);
-    float sums[OT][RT][4] = {};
-    for (int step = 0; step < steps; step += ahead) {
-#pragma unroll
-        for (int u = 0; u < ahead; u++) {
+        for (int step = 0; step < turn; step++) {
             uint4 x[RT];
 #pragma unroll
-            for (int r = 0; r < RT; r++) {
-                x[r] = packed<T>(next[r]);
-                next[r] = eight(row[r], live[r], term(step + u + 1, warp) + part, p.k, WHOLE);
-            }
-            const int k = term(step + u + ahead, warp);
+            for (int r = 0; r < RT; r++) x[r] = packed<T>(eight(row[r], live[r], k + ahead(step), p.k, WHOLE));
 #pragma unroll
             for (int o = 0; o < OT; o++) {
-                multiply<T, RT>(sums[o], ring[u * OT + o], x);
-                fetch(ring[u * OT + o], w, at[2 * o] + k, at[2 * o + 1] + k, k + part < p.ld);
+                multiply<T, RT>(sums[o], ring[step % held * OT + o], x);
+                fetch(step + held, o);
             }
         }
+        k += ahead(turn);
+        w += ahead(turn);
     }
     sum_warps<RT, OT>(p, output, sums);
 }
@@ -313,12 +275,12 @@ template <typename T, int RT, int OT, bool WHOLE> static int tensor(sbc_context 
 static bool fills(const sbc_context *c, int n, int outputs) { return 4 * int64_t(ceil_div(n, outputs)) >= 3 * int64_t(c->about.sms); }
 
 template <typename T> static int tensor_product(sbc_context *c, const Product &p) {
-    if (p.k % 8 != 0) return tensor<T, 2, 1, false>(c, p);
-    if (p.rows <= 4) return tensor<T, 1, 1, true>(c, p);
-    const bool wide = fills(c, p.n, 2 * kOutputs);
-    if (p.rows <= kRows) return wide ? tensor<T, 1, 2, true>(c, p) : tensor<T, 1, 1, true>(c, p);
-    if (fills(c, p.n, 4 * kOutputs)) return tensor<T, 2, 4, true>(c, p);
-    return wide ? tensor<T, 2, 2, true>(c, p) : tensor<T, 2, 1, true>(c, p);
+    if (p.k % 8 != 0) return tensor<T, 2, 2, false>(c, p);
+    if (p.rows <= 4) return tensor<T, 1, 2, true>(c, p);
+    const bool wide = fills(c, p.n, 4 * kOutputs);
+    if (p.rows <= kRows) return wide ? tensor<T, 1, 4, true>(c, p) : tensor<T, 1, 2, true>(c, p);
+    if (fills(c, p.n, 8 * kOutputs)) return tensor<T, 2, 8, true>(c, p);
+    return wide ? tensor<T, 2, 4, true>(c, p) : tensor<T, 2, 2, true>(c, p);
 }
 
 template <int ROWS> static int floats(sbc_context *c, const Product &p) {

@@ -47,6 +47,22 @@ static __device__ __forceinline__ uint4 load16_stream(const void *p) {
                  : "l"(p));
     return v;
 }
+// Unless valid it reads nothing and is zero, without a branch.
+static __device__ __forceinline__ uint4 load16_stream(const void *p, bool valid) {
+    uint4 v;
+    asm volatile("{\n\t"
+                 ".reg .pred valid;\n\t"
+                 "setp.ne.s32 valid, %5, 0;\n\t"
+                 "mov.b32 %0, 0;\n\t"
+                 "mov.b32 %1, 0;\n\t"
+                 "mov.b32 %2, 0;\n\t"
+                 "mov.b32 %3, 0;\n\t"
+                 "@valid ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];\n\t"
+                 "}"
+                 : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
+                 : "l"(p), "r"(int(valid)));
+    return v;
+}
 
 // load16_own reads 16 aligned bytes that no thread but this one writes in the kernel.
 static __device__ __forceinline__ uint4 load16_own(const void *p) { return *static_cast<const uint4 *>(p); }
