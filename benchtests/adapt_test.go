@@ -17,6 +17,7 @@ import (
 // why the row need not tell them.
 var silent = map[string]string{
 	"MinTokens":    "no request asks for it",
+	"Sync":         "a framework without it refuses the case",
 	"TokenPrompts": "prompts are text; the contract's check of ids says what it could not do",
 	"Chat":         "a framework without it refuses the case",
 	"DummyWeights": "a framework without it refuses the model",

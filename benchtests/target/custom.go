@@ -26,6 +26,7 @@ var custom = Target{
 	Variable: ServeEnv,
 	Ready:    "/health",
 	Capabilities: Capabilities{
+		Sync:         true,
 		IgnoreEOS:    byField,
 		MinTokens:    true,
 		Seed:         true,

@@ -19,6 +19,7 @@ var llamacpp = Target{
 	Binary:   "llama-server",
 	Ready:    "/health", // 503 while the model loads
 	Capabilities: Capabilities{
+		Sync:         true,
 		IgnoreEOS:    "banned, by ignore_eos: another token is taken in its place",
 		Seed:         true,
 		StreamUsage:  true,

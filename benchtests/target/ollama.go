@@ -39,6 +39,7 @@ var ollama = Target{
 	Binary:   "ollama",
 	Ready:    "/api/version",
 	Capabilities: Capabilities{
+		Sync:         true,
 		Seed:         true,
 		StreamUsage:  true,
 		Chat:         true,

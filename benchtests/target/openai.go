@@ -10,6 +10,7 @@ var openai = Target{
 	Name:  "openai",
 	Ready: "/v1/models",
 	Capabilities: Capabilities{
+		Sync:         true,
 		StreamUsage:  true,
 		Chat:         true,
 		CachesAlways: true, // for all that can be seen

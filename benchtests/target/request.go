@@ -63,6 +63,9 @@ func (t *Target) Body(r Request) ([]byte, error) {
 	if r.API == datasets.ChatAPI && !t.Chat {
 		return nil, fmt.Errorf("%s has no chat route", t.Name)
 	}
+	if r.Mode == datasets.Sync && !t.Sync {
+		return nil, fmt.Errorf("%s answers in streams alone; measure it with -mode stream", t.Name)
+	}
 	r.NoSeed = r.NoSeed || t.SeedStops
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)

@@ -18,6 +18,7 @@ var sglang = Target{
 	Binary:   "sglang",
 	Ready:    "/health",
 	Capabilities: Capabilities{
+		Sync:      true,
 		IgnoreEOS: byField,
 		MinTokens: true,
 		// Not Seed: it is kept only with --enable-deterministic-inference, which

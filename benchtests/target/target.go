@@ -74,6 +74,7 @@ type Capabilities struct {
 	// IgnoreEOS says how an answer is made to run to max_tokens, as a clause
 	// behind "the end of sequence is"; "" if it cannot be.
 	IgnoreEOS string
+	Sync      bool // an answer may come as one JSON; else in streams alone
 	MinTokens bool // min_tokens is kept
 	Seed      bool // the same seed gives the same text, whatever else is in flight
 	// SeedStops is true when a request that samples with a seed may bring the server

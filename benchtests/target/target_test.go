@@ -226,6 +226,8 @@ func TestBody(t *testing.T) {
 	plain := Target{Name: "plain", Payload: openAI}
 	_, err := plain.Body(Request{Prompt: prompt, API: datasets.ChatAPI})
 	assert.ErrorContains(t, err, "plain has no chat route")
+	_, err = plain.Body(Request{Prompt: prompt, API: datasets.CompletionAPI, Mode: datasets.Sync})
+	assert.ErrorContains(t, err, "plain answers in streams alone; measure it with -mode stream")
 
 	// What the custom server is sent without extras is what the prepared files hold.
 	own, err := prompt.Body(datasets.Stream, "gpt2", datasets.ChatAPI)

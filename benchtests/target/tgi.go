@@ -27,6 +27,7 @@ var tgi = Target{
 	Binary:   "text-generation-launcher",
 	Ready:    "/health",
 	Capabilities: Capabilities{
+		Sync:        true,
 		IgnoreEOS:   "ignored, by a copy of the model's folder whose generation_config.json has none",
 		Seed:        true,
 		StreamUsage: true,

@@ -27,6 +27,7 @@ var transformers = Target{
 	Binary:   "transformers",
 	Ready:    "/health",
 	Capabilities: Capabilities{
+		Sync:        true,
 		IgnoreEOS:   "ignored, by a generation_config without one",
 		StreamUsage: true, // whether asked for or not
 		Folders:     true,

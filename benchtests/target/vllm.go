@@ -23,6 +23,7 @@ var vllm = Target{
 	Binary:   "vllm",
 	Ready:    "/health",
 	Capabilities: Capabilities{
+		Sync:         true,
 		IgnoreEOS:    byField,
 		MinTokens:    true,
 		Seed:         true,
