@@ -153,13 +153,22 @@ static __device__ __forceinline__ void scores(float (&s)[tiles][4], const uint32
 // all queries, half h sees those from first[h] to last[h].
 template <int tiles>
 static __device__ __forceinline__ void see(float (&s)[tiles][4], float scale, bool all, int at, const int (&first)[2], const int (&last)[2]) {
+    // Two loops, as comparing positions takes more than all else that is done to scores
+    // here, and most tiles have no edge.
+    if (all) {
+#pragma unroll
+        for (int n = 0; n < tiles; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) s[n][i] *= scale;
+        return;
+    }
     const int column = at + 2 * (threadIdx.x % 4);
 #pragma unroll
     for (int n = 0; n < tiles; n++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             const int position = column + 8 * n + i % 2;
-            const bool seen = all || (position >= first[i / 2] && position <= last[i / 2]);
+            const bool seen = position >= first[i / 2] && position <= last[i / 2];
             s[n][i] = seen ? s[n][i] * scale : -INFINITY;
         }
 }
