@@ -73,9 +73,10 @@ int alloc_weight(Run &r, sbc_weight *w, int n, int k, bool table) {
     return SBC_OK;
 }
 
-int new_weight(Run &r, sbc_weight *w, int n, int k, bool table, uint64_t seed) {
+int new_weight(Run &r, sbc_weight *w, int n, int k, bool table, uint64_t seed, float scale = 1) {
     TRY(alloc_weight(r, w, n, k, table));
-    auto src = encode(numbers(size_t(n) * k, seed), SBC_F32);
+    auto src = numbers(size_t(n) * k, seed);
+    for (float &x : src) x *= scale;
     DO(sbc_load, w, src.data(), SBC_F32, 0, 0, n);
     return SBC_OK;
 }
@@ -159,11 +160,11 @@ int scenario_step(Run &r) {
     sbc_weight tokens, positions, qkv_w, o_w, up_w, down_w, head_w, norm_w, bias, table;
     TRY(new_weight(r, &tokens, 16, 32, false, 1));
     TRY(new_weight(r, &positions, 32, 32, true, 2));
-    TRY(new_weight(r, &qkv_w, 64, 32, false, 3));
-    TRY(new_weight(r, &o_w, 32, 32, false, 4));
-    TRY(new_weight(r, &up_w, 96, 32, false, 5));
-    TRY(new_weight(r, &down_w, 32, 48, false, 6));
-    TRY(new_weight(r, &head_w, 16, 32, false, 7));
+    TRY(new_weight(r, &qkv_w, 64, 32, false, 3, 0.0625f));
+    TRY(new_weight(r, &o_w, 32, 32, false, 4, 0.0625f));
+    TRY(new_weight(r, &up_w, 96, 32, false, 5, 0.0625f));
+    TRY(new_weight(r, &down_w, 32, 48, false, 6, 0.0625f));
+    TRY(new_weight(r, &head_w, 16, 32, false, 7, 0.0625f));
     TRY(new_weight(r, &norm_w, 1, 32, true, 8));
     TRY(new_weight(r, &bias, 1, 64, true, 9));
     TRY(new_weight(r, &table, 32, 8, true, 10));
@@ -355,8 +356,8 @@ static int load_large(Run &r, int lines, int length, bool transposed, bool table
 
 int scenario_pieces(Run &r) {
     const int most = SBC_STAGE / 4;
-    TRY(load_large(r, 2, most + 5, false, true));   // rows that do not fit a piece
-    TRY(load_large(r, 2, most + 5, true, false));
+    TRY(load_large(r, 1, most + 5, false, true)); // a row that does not fit a piece
+    TRY(load_large(r, 1, most + 5, true, true));
     TRY(load_large(r, most / 4096 + 3, 4099, false, false)); // a piece is some rows
     TRY(load_large(r, most / 4096 + 3, 4099, true, false));
     return load_large(r, most + 9, 1, false, true); // a vector
