@@ -1,6 +1,7 @@
 package benchtests
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -76,7 +77,7 @@ func register(fs *flag.FlagSet) *flagValues {
 	fs.IntVar(&v.fixed.Output, "output-len", 128, "tokens of an answer of task fixed")
 	fs.IntVar(&v.fixed.Prefix, "prefix-len", 0, "tokens that all prompts of task fixed begin with")
 	fs.StringVar(&v.mode, "mode", "", "modes (default: all)")
-	fs.StringVar(&v.parallel, "parallel", "1,4", "requests in flight; go test itself takes this flag and wants one number, a list goes behind -args or to -concurrency")
+	fs.StringVar(&v.parallel, "parallel", "", fmt.Sprintf("requests in flight (default: on CPUs %s, on GPUs %s); go test itself takes this flag and wants one number, a list goes behind -args or to -concurrency", defaultParallel[deviceCPU], defaultParallel[deviceCUDA]))
 	fs.StringVar(&v.concurrency, "concurrency", "", "the same as -parallel, and a list may stand anywhere")
 	fs.IntVar(&v.repeat, "repeat", 0, "passes over every case, as -count")
 	fs.BoolVar(&v.throughputOnly, "throughput-only", false, "report only throughputs: tok/s and req/s")
@@ -220,6 +221,10 @@ func (o *options) abs(path string) string {
 	return filepath.Join(dir, path)
 }
 
+// defaultParallel are the requests in flight on a device: fewer on CPUs, where a case
+// takes longer.
+var defaultParallel = map[string]string{deviceCPU: "1,4", deviceCUDA: "1,2,4"}
+
 // parallelList finds the list: go test takes a -parallel before -args for its own.
 func (v *flagValues) parallelList(set map[string]string) string {
 	if v.concurrency != "" {
@@ -228,7 +233,7 @@ func (v *flagValues) parallelList(set map[string]string) string {
 	if own, ok := set["test.parallel"]; ok && set["parallel"] == "" {
 		return own
 	}
-	return v.parallel
+	return cmp.Or(v.parallel, defaultParallel[v.device])
 }
 
 // list parses a comma list; an empty one is all.

@@ -18,11 +18,13 @@ func TestOptions(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, datasets.Tasks(), o.tasks)
 	assert.Equal(t, datasets.Modes(), o.modes)
-	assert.Equal(t, []int{1, 4}, o.parallels)
+	parallels := map[string][]int{deviceCPU: {1, 4}, deviceCUDA: {1, 2, 4}}[defaultDevice]
+	assert.Equal(t, parallels, o.parallels)
 	assert.Empty(t, o.models, "decided later")
 	assert.True(t, filepath.IsAbs(o.results))
-	assert.Len(t, o.cases("custom", "gpt2"), 16)
-	last := o.cases("custom", "gpt2")[15]
+	cases := o.cases("custom", "gpt2")
+	assert.Len(t, cases, 4*2*len(parallels))
+	last := cases[len(cases)-1]
 	assert.Equal(t, "framework=custom/model=gpt2/task=code/mode=stream/parallel=4", last.String())
 
 	o, err = parse("-task", "qa, code", "-mode", "stream", "-parallel", "2", "-csv", "out.csv")
