@@ -4,6 +4,10 @@
 //
 //	ref   plain Go, float64 accumulation: the truth for every test, and the fallback
 //	cpu   C with intrinsics through cgo, instruction set picked at run time
+//	cuda  NVIDIA GPUs, by a library of kernels that is loaded at run time
+//
+// draw.go has what only some of them can do: draw tokens where the logits are
+// (Drawer), and run a step's operations again at once (Grapher).
 //
 // kerneltest is the test that every device passes. The functions that check a
 // step (step.go), shapes (shapes.go) and tensors (tensor.go) are for all of them.
@@ -50,8 +54,12 @@
 // float32 and keeps everything else in float32. It may also round Attention's
 // weights, e^(score − the largest of those it looks at together), before they are
 // multiplied by values; their sum, which divides, is then that of the rounded ones.
-// Opened as float32 it rounds nothing.
+// One opened as float16 does the same with float16; what is too large for that is
+// infinite. Opened as float32 it rounds nothing.
 //
-// What a row of the result holds never depends on which other rows are in the
-// step: a device reduces every row in an order fixed by the shapes alone.
+// What a row of the result holds never depends on what the other rows of the step
+// are: a device reduces every row in an order fixed by the shapes alone. On ref and
+// cpu it does not depend on how many they are either. On cuda it may, in the last
+// bits: few rows are multiplied by other kernels than many, and attention cuts a
+// context in as many pieces as fill the GPU (package kerneltest, Traits).
 package kernels

@@ -34,6 +34,20 @@ func F32FromF16(h uint16) float32 {
 	return math.Float32frombits(sign | (exp+127-15)<<23 | frac<<13)
 }
 
+// RoundF16 is the float32 nearest to f that IEEE half precision holds.
+func RoundF16(f float32) float32 { return F32FromF16(F16FromF32(f)) }
+
+// Round is the float32 nearest to f that the type holds.
+func (t DType) Round(f float32) float32 {
+	switch t {
+	case BF16:
+		return RoundBF16(f)
+	case F16:
+		return RoundF16(f)
+	}
+	return f
+}
+
 // F16FromF32 rounds to IEEE half precision, nearest with ties to even. A NaN
 // stays a quiet NaN; what is too large becomes infinite.
 func F16FromF32(f float32) uint16 {

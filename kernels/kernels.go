@@ -146,7 +146,7 @@ const (
 type Device interface {
 	// Name describes the device for people, as "cpu (AVX-512 BF16, 2 threads)".
 	Name() string
-	// DType is what matrices and caches are kept in: F32 or BF16.
+	// DType is what matrices and caches are kept in: F32 or BF16, of some devices F16.
 	DType() DType
 	// Load stores parts as one weight, stacked along N (Matrix, MatrixT) or
 	// along rows (Float); all parts share K. Vectors are joined into a longer

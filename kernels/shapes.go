@@ -134,7 +134,7 @@ func CheckAttention(s *Step, out, qkv Buffer, kv KV, layer int, a Attn) error {
 	checkHeads("Attention", s, qkv, kv, layer, a)
 	need("Attention", "out", out, len(s.Tokens), a.Heads*a.HeadDim)
 	apart("Attention", out, qkv)
-	return s.checkWindow(a.Window)
+	return s.CheckWindow(a.Window)
 }
 
 // CheckActivate checks the shapes of Activate.
@@ -168,4 +168,16 @@ func CheckGather(s *Step, out, x, delta Buffer) {
 		need("Gather", "delta", delta, len(s.Tokens), d)
 	}
 	apart("Gather", out, x, delta)
+}
+
+// CheckDraw checks the shapes of Draw.
+func CheckDraw(s *Step, logits Buffer, vocab int, draws []Draw) {
+	width := cols("Draw", logits)
+	if vocab < 1 || vocab > width {
+		badShape("Draw", "%d ids of rows of %d logits", vocab, width)
+	}
+	if len(draws) > len(s.Out) {
+		badShape("Draw", "%d rows of a step that wants %d", len(draws), len(s.Out))
+	}
+	need("Draw", "logits", logits, len(draws), width)
 }

@@ -113,8 +113,8 @@ func (s *Step) seen(q int) int {
 	return max(0, int(s.Positions[s.Starts[q]])-s.Window+1)
 }
 
-// checkWindow reports an attention that sees further back than the step says.
-func (s *Step) checkWindow(window int) error {
+// CheckWindow reports an attention that sees further back than the step says.
+func (s *Step) CheckWindow(window int) error {
 	if s.Window > 0 && (window == 0 || window > s.Window) {
 		return stepErr("Window is %d, an attention's %d: it would read blocks that are freed", s.Window, window)
 	}

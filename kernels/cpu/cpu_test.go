@@ -19,11 +19,7 @@ func TestDevice(t *testing.T) {
 	}
 	for i, isa := range ISAs() {
 		t.Run(isa, func(t *testing.T) {
-			weights := kernels.F32
-			if isa == "avx512bf16" {
-				weights = kernels.BF16
-			}
-			kerneltest.Run(t, weights, func(t *testing.T, dtype kernels.DType) kernels.Device {
+			kerneltest.Run(t, kerneltest.Traits{RoundsWeights: isa == "avx512bf16"}, func(t *testing.T, dtype kernels.DType) kernels.Device {
 				d, err := New(Options{DType: dtype, ISA: isa, Threads: []int{3, 1, 2}[i%3]})
 				require.NoError(t, err)
 				return d

@@ -56,35 +56,60 @@ func newModel(r rig, window int) *model {
 	return m
 }
 
+// activations are a model's buffers for steps of so many rows, of which so many
+// are wanted.
+type activations struct {
+	x, h, delta, qkv, a, up, act kernels.Buffer
+	last, lastNorm, logits       kernels.Buffer
+}
+
+func (m *model) activations(t, r int) activations {
+	m.t.Helper()
+	return activations{
+		x: m.empty(t, modelWidth), h: m.empty(t, modelWidth), delta: m.empty(t, modelWidth),
+		qkv: m.empty(t, (modelHeads+2*modelKVHeads)*modelHeadDim), a: m.empty(t, modelHeads*modelHeadDim),
+		up: m.empty(t, 2*modelFeed), act: m.empty(t, modelFeed),
+		last: m.empty(r, modelWidth), lastNorm: m.empty(r, modelWidth), logits: m.empty(r, modelVocab),
+	}
+}
+
+// ops are the operations of a step of t rows, r of them wanted.
+func (m *model) ops(b activations, t, r int, kv kernels.KV) {
+	d := m.dev
+	d.Embed(b.x, m.embed, nil)
+	var add kernels.Buffer
+	for i, l := range m.layers {
+		d.Norm(b.h, b.x, add, l.norm1, t)
+		d.MatMul(b.qkv, b.h, l.qkv, l.qkvBias, t)
+		d.StoreKV(b.qkv, kv, i, kernels.Rope{Dims: 8, Table: m.table}, m.attn)
+		d.Attention(b.a, b.qkv, kv, i, m.attn)
+		d.MatMul(b.delta, b.a, l.out, nil, t)
+		d.Norm(b.h, b.x, b.delta, l.norm2, t)
+		d.MatMul(b.up, b.h, l.up, nil, t)
+		d.Activate(b.act, b.up, kernels.SiLU, true, t)
+		d.MatMul(b.delta, b.act, l.down, nil, t)
+		add = b.delta
+	}
+	d.Gather(b.last, b.x, b.delta)
+	d.Norm(b.lastNorm, b.last, nil, m.layers[0].norm1, r)
+	d.MatMul(b.logits, b.lastNorm, m.head, nil, r)
+}
+
 // forward returns the logits [R, V] of a step.
 func (m *model) forward(s *kernels.Step, kv kernels.KV) []float32 {
 	m.t.Helper()
-	t, d := len(s.Tokens), m.dev
-	x, h, delta := m.empty(t, modelWidth), m.empty(t, modelWidth), m.empty(t, modelWidth)
-	qkv, a := m.empty(t, (modelHeads+2*modelKVHeads)*modelHeadDim), m.empty(t, modelHeads*modelHeadDim)
-	up, act := m.empty(t, 2*modelFeed), m.empty(t, modelFeed)
-	last, lastNorm := m.empty(len(s.Out), modelWidth), m.empty(len(s.Out), modelWidth)
-	logits := m.empty(len(s.Out), modelVocab)
-	m.step(s, func() {
-		d.Embed(x, m.embed, nil)
-		var add kernels.Buffer
-		for i, l := range m.layers {
-			d.Norm(h, x, add, l.norm1, t)
-			d.MatMul(qkv, h, l.qkv, l.qkvBias, t)
-			d.StoreKV(qkv, kv, i, kernels.Rope{Dims: 8, Table: m.table}, m.attn)
-			d.Attention(a, qkv, kv, i, m.attn)
-			d.MatMul(delta, a, l.out, nil, t)
-			d.Norm(h, x, delta, l.norm2, t)
-			d.MatMul(up, h, l.up, nil, t)
-			d.Activate(act, up, kernels.SiLU, true, t)
-			d.MatMul(delta, act, l.down, nil, t)
-			add = delta
-		}
-		d.Gather(last, x, delta)
-		d.Norm(lastNorm, last, nil, m.layers[0].norm1, len(s.Out))
-		d.MatMul(logits, lastNorm, m.head, nil, len(s.Out))
-	})
-	return m.read(logits)
+	t, r := len(s.Tokens), len(s.Out)
+	b := m.activations(t, r)
+	m.step(s, func() { m.ops(b, t, r, kv) })
+	return m.read(b.logits)
+}
+
+// tokens makes a step's ids, which count through all sequences, ids of the model.
+func (m *model) tokens(s *kernels.Step) *kernels.Step {
+	for i, id := range s.Tokens {
+		s.Tokens[i] = id * 7919 % modelVocab
+	}
+	return s
 }
 
 // schedule runs the steps and returns each sequence's logits by position.
@@ -93,11 +118,7 @@ func (m *model) schedule(p placed, steps [][]rows) [][][]float32 {
 	kv := p.kv(m.rig, modelLayers, modelKVHeads, modelHeadDim)
 	logits := make([][][]float32, len(p.lens))
 	for _, parts := range steps {
-		step := p.step(parts...)
-		for i, id := range step.Tokens {
-			step.Tokens[i] = id * 7919 % modelVocab
-		}
-		all := m.forward(step, kv)
+		all := m.forward(m.tokens(p.step(parts...)), kv)
 		for _, r := range parts {
 			for range r.to - r.from {
 				logits[r.seq] = append(logits[r.seq], all[:modelVocab])
@@ -138,15 +159,10 @@ func random(seed uint64, lens []int, most int) [][]rows {
 }
 
 // A row's logits are the same bits whatever else is in the step, however the
-// sequence was cut, and wherever its blocks lie; and they are near ref's.
+// sequence was cut (Traits may say otherwise), and wherever its blocks lie; and
+// they are near ref's.
 func (s *suite) batches(t *testing.T) {
-	tol := modelF32
-	if s.dtype == kernels.BF16 {
-		tol = modelBF16
-	}
-	if s.rounded {
-		tol = modelWeighed
-	}
+	tol := s.model()
 	for _, c := range []struct {
 		block, window int
 		lens          []int
@@ -173,16 +189,55 @@ func (s *suite) batches(t *testing.T) {
 				t.Helper()
 				for seq, logits := range m.schedule(place, steps) {
 					for pos := range logits {
+						if s.cuts() {
+							w.compare(t, fmt.Sprintf("%s: sequence %d, position %d", name, seq, pos), logits[pos], ref[seq][pos], tol)
+							continue
+						}
 						require.Equal(t, first[seq][pos], logits[pos],
 							"%s: sequence %d, position %d differs from the sequence alone", name, seq, pos)
 					}
 				}
 			}
 			check("together", place(31, c.block, lens...), together)
+			require.Equal(t, m.schedule(place(31, c.block, lens...), together), m.schedule(place(36, c.block, lens...), together),
+				"the same step with other blocks")
 			for seed, most := range []int{2, 20, 100} {
 				check(fmt.Sprintf("chunks of up to %d", most), place(uint64(32+seed), c.block, lens...),
 					random(uint64(seed), lens, most))
 			}
 		})
+	}
+}
+
+// neighbours holds that a row's bits depend on how many rows a step has at most,
+// and not on what the others are: their tokens, how much they see, and where.
+func (s *suite) neighbours(t *testing.T) {
+	got, _ := s.pair(t)
+	m := newModel(got, 0)
+	for _, n := range []int{2, 5, 16, 23} {
+		var first []float32
+		for variant := range 4 {
+			lens := []int{37}
+			for i := range n - 1 {
+				lens = append(lens, 1+(variant*13+i*7)%60)
+			}
+			p := place(uint64(60+variant), 8, lens...)
+			kv := p.kv(got, modelLayers, modelKVHeads, modelHeadDim)
+			var prompts, last []rows
+			for seq, n := range lens {
+				if n > 1 {
+					prompts = append(prompts, rows{seq, 0, n - 1})
+				}
+				last = append(last, rows{seq, n - 1, n})
+			}
+			for _, prompt := range prompts { // one at a time: what is compared is the last step
+				m.forward(m.tokens(p.step(prompt)), kv)
+			}
+			logits := m.forward(m.tokens(p.step(last...)), kv)[:modelVocab]
+			if first == nil {
+				first = logits
+			}
+			require.Equal(t, first, logits, "step of %d rows, variant %d", n, variant)
+		}
 	}
 }

@@ -216,8 +216,8 @@ func (s *suite) attentionRotated(t *testing.T) {
 	var w worst
 	defer w.log(t)
 	tol := attended
-	if s.dtype == kernels.BF16 {
-		tol = attendedRotated
+	if s.dtype != kernels.F32 {
+		tol = attendedRotated(s.unit())
 	}
 	for _, c := range []struct {
 		a    kernels.Attn

@@ -10,6 +10,9 @@
 //     together, in chunks of any size, token by token, in other blocks) and
 //     demands the same bits for each row.
 //  4. errors.go has what must be refused, and how.
+//  5. draw.go has the cases of a kernels.Drawer, with a sampler of its own as the
+//     truth, graph.go those of a kernels.Grapher; they run where a device is one.
 //
-// A device's test calls Run with a function that opens it.
+// A device's test calls Run with a function that opens it, and with what the device
+// does in a way of its own (Traits).
 package kerneltest

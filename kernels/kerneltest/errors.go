@@ -93,6 +93,7 @@ func (s *suite) badSteps(t *testing.T) {
 		{"MaxBlocks", func(s *kernels.Step) { s.MaxBlocks = math.MaxInt }},
 		{"Blocks", func(s *kernels.Step) { s.Blocks = s.Blocks[1:] }},
 		{"Window", func(s *kernels.Step) { s.Window = -1 }},
+		{"From", func(s *kernels.Step) { s.From = make([]int32, 8) }},
 		{"Out", func(s *kernels.Step) { s.Out[0] = -1 }},
 		{"Out", func(s *kernels.Step) { s.Out[8] = 9 }},
 		{"Out", func(s *kernels.Step) { s.Out[3] = s.Out[2] }},

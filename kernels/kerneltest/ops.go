@@ -116,6 +116,9 @@ func (s *suite) matMul(t *testing.T) {
 			what := fmt.Sprintf("N %d, K %d, rows %d, bias %v", c.n, c.k, rows, b != nil)
 			g := got.product(x, rows, c.k, b, kernels.Matrix, weights)
 			w.compare(t, what, g, want.product(x, rows, c.k, b, kernels.Matrix, weights), multiplied)
+			if s.varies(rows) {
+				continue
+			}
 			if first[b != nil] == nil {
 				first[b != nil] = g[:c.n]
 			}

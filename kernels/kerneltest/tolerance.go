@@ -24,51 +24,73 @@ var (
 	// more roundings, times mean / deviation (about 3) for what cancels.
 	normed = tolerance{abs: 2e-6, rel: 1e-6}
 	// A product sums up to 1024 terms of 1/√K in float32, its partial sums stay
-	// near 1: √K roundings of 6e-8. Inputs are rounded to bfloat16 before both
-	// ref and the device see them, so bfloat16 needs no more.
+	// near 1: √K roundings of 6e-8. Inputs are rounded to 16 bits before both
+	// ref and the device see them, so those need no more.
 	multiplied = tolerance{abs: 2e-6, rel: 1e-6}
 	// A score, of the order of 1, is off by a few roundings, which makes its
 	// weight off by as much, relatively; the exponential adds 1.5·2⁻²³. Queries,
-	// like the inputs of a product, are rounded to bfloat16 in ref too. weighed
+	// like the inputs of a product, are rounded to 16 bits in ref too. weighed
 	// has what rounding the weights adds.
 	attended = tolerance{abs: 1e-6, rel: 1e-6}
 	// Scores of the order of 40 are off by 40 times as much.
 	attendedPeaked = tolerance{abs: 2e-5, rel: 2e-5}
-	// Behind a rotation, a key or a query that lies at the middle of two bfloat16
-	// values may go to the other one: 2⁻⁸ of one element of one key, or of one
-	// term of each score, 2⁻⁸/√E.
-	attendedRotated = tolerance{abs: 1e-3, rel: 1e-3}
 	// An activation is eight roundings, one exponential (1.5·2⁻²³) and a
 	// division. The exponential turns a rounding of its argument u into u
 	// roundings of the result: abs is for results this makes small.
 	activated = tolerance{abs: 1e-8, rel: 1e-6}
-	// A whole small model in float32, and one in bfloat16, where each of the
-	// inputs of its 9 products may be rounded the other way (2⁻⁸).
-	modelF32  = tolerance{abs: 4e-6, rel: 4e-6}
-	modelBF16 = tolerance{abs: 2e-3, rel: 2e-3}
-	// With rounded weights as well, each of the 2 layers' attention may be off by
-	// what weighed allows at most, on its way to logits of the order of 1.
-	modelWeighed = tolerance{abs: 2e-3 + 2*0x1p-8, rel: 2e-3}
+	// A whole small model in float32.
+	modelF32 = tolerance{abs: 4e-6, rel: 4e-6}
 )
 
-// weighed is tol and what a device that rounds Attention's weights to bfloat16 may
+// unit is the distance of two neighbours of a 16-bit dtype, of numbers from 1 to 2,
+// and so the most, relatively, that rounding the other way makes of a number.
+func (s *suite) unit() float64 {
+	if s.dtype == kernels.F16 {
+		return 0x1p-10
+	}
+	return 0x1p-7
+}
+
+// attendedRotated is attended behind a rotation, where a key or a query that lies at
+// the middle of two 16-bit values may go to the other one: a unit of one element of
+// one key, or of one term of each score, which is unit/√E of it. In bfloat16 1e-3.
+func attendedRotated(unit float64) tolerance { return tolerance{abs: unit / 8, rel: unit / 8} }
+
+// model is the tolerance of a whole small model. In 16 bits each of the inputs of
+// its 9 products may be rounded the other way, and with rounded weights each of
+// the 2 layers' attention may be off by what weighed allows at most, on its way to
+// logits of the order of 1.
+func (s *suite) model() tolerance {
+	if s.dtype == kernels.F32 {
+		return modelF32
+	}
+	tol := tolerance{abs: s.unit() / 4, rel: s.unit() / 4}
+	if s.rounded {
+		tol.abs += 2 * s.unit() / 2
+	}
+	return tol
+}
+
+// weighed is tol and what a device that rounds Attention's weights to 16 bits may
 // be off by beside, in a row that sees n positions.
 //
-// With weights a, Σa = 1, whose relative errors are δ, |δ| ≤ 2⁻⁸, a result o = Σ a·v
-// moves by Σ a·δ·(v − o): it is divided by the sum of the rounded weights. Values are
-// in (-1, 1), so that Σ a·|v − o| ≤ 1 and no result moves by more than 2⁻⁸ (and 2⁻⁸
-// of that, for what is divided by); one that sees a single position does not move.
+// With weights a, Σa = 1, whose relative errors are δ, |δ| ≤ h, half a unit (in
+// bfloat16 2⁻⁸), a result o = Σ a·v moves by Σ a·δ·(v − o): it is divided by the sum
+// of the rounded weights. Values are in (-1, 1), so that Σ a·|v − o| ≤ 1 and no result
+// moves by more than h (and h of that, for what is divided by); one that sees a
+// single position does not move.
 //
-// Mostly it is less. δ has a standard deviation of 0.42·2⁻⁸: uniform within half the
+// Mostly it is less. δ has a standard deviation of 0.42·h: uniform within half the
 // distance of two neighbours, of numbers spread evenly over the logarithms. v − o has
 // √⅓, and Σa² is e^(1/9)/n where scores have the deviation ⅓ that queries and keys
 // uniform in (-1, 1) and a scale of 1/√E give them. The sum of n such errors has
-// 2⁻⁸·0.26/√n; allowed are six of it.
-func weighed(tol tolerance, n int, usual bool) tolerance {
-	switch most := 0x1p-8 * (1 + 0x1p-8); {
+// h·0.26/√n; allowed are six of it. float16's weights below 2⁻¹⁴, whose errors are
+// 2⁻²⁵ whatever they are, are too few and too small to count.
+func weighed(tol tolerance, h float64, n int, usual bool) tolerance {
+	switch most := h * (1 + h); {
 	case n <= 1:
 	case usual:
-		tol.abs += min(most, 6*0x1p-8*0.26/math.Sqrt(float64(n)))
+		tol.abs += min(most, 6*h*0.26/math.Sqrt(float64(n)))
 	default:
 		tol.abs += most
 	}
@@ -96,7 +118,7 @@ func (s *suite) attendedAt(tol tolerance, a kernels.Attn, p int) tolerance {
 	if a.Window > 0 {
 		n = min(n, a.Window)
 	}
-	return weighed(tol, n, a.Scale <= 1)
+	return weighed(tol, s.unit()/2, n, a.Scale <= 1)
 }
 
 // worst keeps the largest error of a group as a share of what is allowed.

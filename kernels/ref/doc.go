@@ -2,8 +2,8 @@
 // every other device is tested against, and what a server without cgo runs on.
 //
 //  1. New opens a device; Load decodes a checkpoint's tensors to float32 once,
-//     rounding matrices to bfloat16 when the device is opened as that (dot
-//     products then see exactly the values that a bfloat16 device sees).
+//     rounding matrices to bfloat16 or float16 when the device is opened as that
+//     (dot products then see exactly the values that such a device sees).
 //  2. An operation checks its shapes with the functions of package kernels and
 //     then computes every element in float64, rounding once, to float32, when
 //     it is stored. ops.go has one function an operation, in the order of the

@@ -76,7 +76,7 @@ func (d *device) MatMul(out, x kernels.Buffer, w, bias kernels.Weight, rows int)
 		panic("ref: MatMul: w was not loaded as a Matrix")
 	}
 	in := x.(*buffer).data[:rows*m.k]
-	if d.dtype == kernels.BF16 {
+	if d.dtype != kernels.F32 {
 		d.input = append(d.input[:0], in...)
 		in = d.input
 		for i, v := range in {

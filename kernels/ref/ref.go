@@ -8,10 +8,10 @@ import (
 )
 
 // New returns a device that keeps matrices and caches in the values of dtype,
-// F32 or BF16. Any other dtype panics.
+// F32, BF16 or F16. Any other dtype panics.
 func New(dtype kernels.DType) kernels.Device {
-	if dtype != kernels.F32 && dtype != kernels.BF16 {
-		panic("ref: a device is float32 or bfloat16, not " + dtype.String())
+	if dtype > kernels.F16 {
+		panic("ref: a device is float32, bfloat16 or float16, not " + dtype.String())
 	}
 	return &device{dtype: dtype}
 }
@@ -25,7 +25,7 @@ type device struct {
 	closed bool
 }
 
-// weight is row-major [n, k]; a matrix of a bfloat16 device has rounded values.
+// weight is row-major [n, k]; a matrix of a 16-bit device has rounded values.
 type weight struct {
 	n, k   int
 	matrix bool
@@ -44,7 +44,7 @@ type buffer struct {
 func (b *buffer) Dims() (rows, cols int) { return b.rows, b.cols }
 func (b *buffer) row(i int) []float32    { return b.data[i*b.cols:][:b.cols] }
 
-// kv holds keys and values, each [L, Blocks·B, G, E]; a bfloat16 device's have rounded values.
+// kv holds keys and values, each [L, Blocks·B, G, E]; a 16-bit device's have rounded values.
 type kv struct {
 	shape        kernels.KVShape
 	keys, values []float32
@@ -66,12 +66,7 @@ func (d *device) Name() string         { return "ref (Go, float64)" }
 func (d *device) DType() kernels.DType { return d.dtype }
 
 // round is the value that the device keeps f as.
-func (d *device) round(f float32) float32 {
-	if d.dtype == kernels.BF16 {
-		return kernels.RoundBF16(f)
-	}
-	return f
-}
+func (d *device) round(f float32) float32 { return d.dtype.Round(f) }
 
 func (d *device) Load(l kernels.Layout, parts ...kernels.Tensor) (kernels.Weight, error) {
 	if d.closed {

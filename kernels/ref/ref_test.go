@@ -11,5 +11,6 @@ import (
 // Against itself ref shows that the cases run, that rows do not depend on the
 // batch, and that errors are as they should be.
 func TestDevice(t *testing.T) {
-	kerneltest.Run(t, kernels.F32, func(_ *testing.T, dtype kernels.DType) kernels.Device { return ref.New(dtype) })
+	traits := kerneltest.Traits{DTypes: []kernels.DType{kernels.F32, kernels.BF16, kernels.F16}}
+	kerneltest.Run(t, traits, func(_ *testing.T, dtype kernels.DType) kernels.Device { return ref.New(dtype) })
 }
