@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"servebench/kernels"
+	"servebench/kernels/cuda"
 	"servebench/serving/weights"
 )
 
@@ -22,6 +23,8 @@ type options struct {
 	host            string
 	port            int
 	device          string
+	cudaLibrary     string
+	gpuUtil         float64 // --gpu-memory-utilization
 	dtype           kernels.DType
 	dtypeAuto       bool // dtype was not asked for
 	loadFormat      weights.LoadFormat
@@ -29,7 +32,7 @@ type options struct {
 	maxModelLen     int
 	maxSeqs         int
 	maxTokens       int
-	maxPrefill      int // --long-prefill-token-threshold
+	maxPrefill      int // --long-prefill-token-threshold; -1: not given
 	maxLogprobs     int
 	blockSize       int
 	kvBytes         int64
@@ -63,7 +66,16 @@ const (
 	defaultMaxPrefill = 128
 	// defaultBlockSize is vLLM's for CPUs with short contexts: half a block is
 	// wasted per sequence.
-	defaultBlockSize       = 16
+	defaultBlockSize = 16
+	// A GPU computes a step of some hundred rows while it reads the weights, and has
+	// memory that waits for streams: the defaults are vLLM's, except that prompts
+	// leave room for those who wait for a token. 512 rows of a model of 7 billion
+	// weights are 7 TFLOP, 10 to 25 ms where tensor cores do 300 to 700 TFLOP/s, and
+	// enough of them to keep those busy.
+	gpuMaxSeqs             = 256
+	gpuMaxTokens           = 2048
+	gpuMaxPrefill          = 512
+	defaultGPUUtil         = 0.9
 	defaultPort            = 8000
 	defaultShutdownTimeout = 10 * time.Second
 	defaultMaxRequestBytes = 8 << 20
@@ -73,7 +85,7 @@ const (
 // for and written to out; any other error is a usageError.
 func parseFlags(args []string, out io.Writer) (*options, error) {
 	o := &options{host: "127.0.0.1", port: defaultPort, device: "auto", dtype: kernels.BF16, dtypeAuto: true,
-		loadFormat: weights.Auto, genConfig: "auto", maxSeqs: defaultMaxSeqs, maxTokens: defaultMaxTokens, maxPrefill: defaultMaxPrefill,
+		loadFormat: weights.Auto, genConfig: "auto", maxPrefill: -1, gpuUtil: defaultGPUUtil,
 		blockSize: defaultBlockSize, prefixCaching: true, shutdownTimeout: defaultShutdownTimeout, maxRequestBytes: defaultMaxRequestBytes}
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // errors are told by the caller, once
@@ -81,19 +93,23 @@ func parseFlags(args []string, out io.Writer) (*options, error) {
 	fs.Func("served-model-name", "`name` to serve the model under, or several with commas; the flag may be repeated (default: --model)", o.addNames)
 	fs.StringVar(&o.host, "host", o.host, "`address` to listen on (default 127.0.0.1)")
 	intFlag(fs, "port", "`port` to listen on; 0 takes a free one and prints it", 0, 65535, &o.port)
-	choiceFlag(fs, "device", "auto takes the best device that there is, which is the CPU", []string{"auto", "cpu"}, func(v string) { o.device = v })
-	choiceFlag(fs, "dtype", "of matrices and KV cache; auto is bfloat16, whatever the checkpoint has", []string{"auto", "bfloat16", "float32"}, o.setDType)
+	choiceFlag(fs, "device", "auto takes the GPU where there is one, else the CPU", []string{"auto", "cpu", "cuda"}, func(v string) { o.device = v })
+	fs.StringVar(&o.cudaLibrary, "cuda-library", "", "`file` with the CUDA kernels, "+cuda.LibraryName+" (default: $"+cuda.LibraryVariable+", or next to this program, in ../lib, or where the system looks)")
+	fs.Func("gpu-memory-utilization", "`share` of the GPU's memory, over 0 and at most 1, that may be in use, by this server and by others (default 0.9); the KV cache takes what the rest leaves of it", o.setGPUUtil)
+	choiceFlag(fs, "dtype", "of matrices and KV cache; auto is bfloat16, and on a GPU float16 for a checkpoint in that; half is float16, which takes a GPU", []string{"auto", "bfloat16", "float16", "half", "float32"}, o.setDType)
 	choiceFlag(fs, "load-format", "dummy: seeded random weights in the model's shapes", []string{"auto", "dummy"},
 		func(v string) { o.loadFormat = weights.LoadFormat(v) })
 	choiceFlag(fs, "generation-config", "where sampling defaults come from: auto takes the model's generation_config.json, vllm takes temperature 1, top_p 1",
 		[]string{"auto", "vllm"}, func(v string) { o.genConfig = v })
 	countFlag(fs, "max-model-len", "most `tokens` of prompt and output together (default: what the model was made for)", 2, &o.maxModelLen)
-	countFlag(fs, "max-num-seqs", "most `sequences` in a step", 1, &o.maxSeqs)
-	countFlag(fs, "max-num-batched-tokens", "most `tokens` in a step; longer prompts are prefilled in chunks", 1, &o.maxTokens)
-	countFlag(fs, "long-prefill-token-threshold", "most `tokens` of prompts in a step in which others decode; 0 is no limit but --max-num-batched-tokens", 0, &o.maxPrefill)
+	byDevice := func(cpu, gpu int) string { return fmt.Sprintf(" (default %d, on a GPU %d)", cpu, gpu) }
+	countFlag(fs, "max-num-seqs", "most `sequences` in a step"+byDevice(defaultMaxSeqs, gpuMaxSeqs), 1, &o.maxSeqs)
+	countFlag(fs, "max-num-batched-tokens", "most `tokens` in a step; longer prompts are prefilled in chunks"+byDevice(defaultMaxTokens, gpuMaxTokens), 1, &o.maxTokens)
+	countFlag(fs, "long-prefill-token-threshold", "most `tokens` of prompts in a step in which others decode; 0 is no limit but --max-num-batched-tokens"+
+		byDevice(defaultMaxPrefill, gpuMaxPrefill), 0, &o.maxPrefill)
 	countFlag(fs, "max-logprobs", "most of the likeliest `tokens` that a request may have told at each place (default 20)", 1, &o.maxLogprobs)
 	intFlag(fs, "block-size", "`tokens` in a KV block", 1, 1024, &o.blockSize)
-	bytesFlag(fs, "kv-cache-memory-bytes", fmt.Sprintf("`size` of the KV cache, such as 2G (default: room for --max-num-seqs full contexts, at most 1/%d of the memory that is free beside the weights)", kvShare), &o.kvBytes)
+	bytesFlag(fs, "kv-cache-memory-bytes", fmt.Sprintf("`size` of the KV cache, such as 2G (default: room for --max-num-seqs full contexts, at most 1/%d of the memory that is free beside the weights; on a GPU see --gpu-memory-utilization)", kvShare), &o.kvBytes)
 	fs.BoolVar(&o.prefixCaching, "enable-prefix-caching", o.prefixCaching, "do not compute again what prompts begin with while its keys and values are in the cache (default)")
 	fs.BoolFunc("no-enable-prefix-caching", "compute every prompt from its beginning", o.setColdPrompts)
 	intFlag(fs, "threads", "`cores` to compute on (default 0: all)", 0, 4096, &o.threads)
@@ -133,8 +149,10 @@ func (o *options) check(rest []string) error {
 		return usage("unexpected argument %q: only flags, and one model where --model is not given", rest[0])
 	case o.model == "":
 		return usage("--model is required: a folder, a .gguf file or a hub id such as openai-community/gpt2")
-	case o.maxSeqs > o.maxTokens:
+	case o.maxTokens > 0 && o.maxSeqs > o.maxTokens:
 		return usage("--max-num-seqs %d is more than --max-num-batched-tokens %d: every sequence of a step has a token in it", o.maxSeqs, o.maxTokens)
+	case o.dtype == kernels.F16 && o.device == "cpu":
+		return o.settle(kernels.F16, false)
 	}
 	if len(o.names) == 0 {
 		o.names = []string{o.model}
@@ -155,12 +173,24 @@ func (o *options) addNames(v string) error {
 }
 
 // setDType: vLLM's auto on a CPU takes bfloat16 for checkpoints in float16 and
-// float32 too; so does this, and says so (load.go).
+// float32 too; so does this, and says so (load.go). On a GPU settle has the last word.
 func (o *options) setDType(v string) {
 	o.dtype, o.dtypeAuto = kernels.BF16, v == "auto"
-	if v == "float32" {
+	switch v {
+	case "float32":
 		o.dtype = kernels.F32
+	case "float16", "half":
+		o.dtype = kernels.F16
 	}
+}
+
+func (o *options) setGPUUtil(v string) error {
+	share, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(share > 0 && share <= 1) {
+		return errors.New("must be over 0 and at most 1")
+	}
+	o.gpuUtil = share
+	return nil
 }
 
 // setColdPrompts is vLLM's way to turn a flag off.
@@ -203,7 +233,7 @@ func countFlag(fs *flag.FlagSet, name, help string, low int, to *int) {
 }
 
 func defaultOf(n int) string {
-	if n == 0 {
+	if n <= 0 {
 		return ""
 	}
 	return fmt.Sprintf(" (default %d)", n)

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"servebench/kernels"
+	"servebench/kernels/ref"
 	"servebench/serving/api"
 	"servebench/serving/models"
 	"servebench/serving/weights"
@@ -30,7 +31,7 @@ func TestParseFlags(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, &options{model: "m", names: []string{"a", "b", "c/d"}, host: "::1", port: 0, device: "cpu",
 		dtype: kernels.F32, loadFormat: weights.Dummy, genConfig: "vllm", maxModelLen: 64, maxSeqs: 3, maxTokens: 32, maxLogprobs: 5,
-		blockSize: 8, kvBytes: 2 << 20, threads: 2, seed: math.MaxUint64, seedGiven: true,
+		gpuUtil: 0.9, blockSize: 8, kvBytes: 2 << 20, threads: 2, seed: math.MaxUint64, seedGiven: true,
 		shutdownTimeout: 500 * time.Millisecond, maxRequestBytes: 100}, o)
 
 	o, err = parseFlags([]string{"m", "--port", "1"}, io.Discard) // as `vllm serve MODEL`
@@ -45,6 +46,30 @@ func TestParseFlags(t *testing.T) {
 	assert.Equal(t, 8000, o.port)
 	assert.Equal(t, kernels.BF16, o.dtype)
 	assert.True(t, o.dtypeAuto)
+	assert.Equal(t, "auto", o.device)
+	cpu, err := o.sizes(tiny, false)
+	require.NoError(t, err)
+	gpu, err := o.sizes(tiny, true)
+	require.NoError(t, err)
+	assert.Equal(t, models.Limits{MaxModelLen: 100, MaxTokens: defaultMaxTokens, MaxSeqs: defaultMaxSeqs, BlockSize: 16}, cpu)
+	assert.Equal(t, models.Limits{MaxModelLen: 100, MaxTokens: gpuMaxTokens, MaxSeqs: gpuMaxSeqs, BlockSize: 16}, gpu)
+	assert.Equal(t, []int{defaultMaxPrefill, gpuMaxPrefill}, []int{o.prefill(false), o.prefill(true)})
+	o, err = parseFlags(strings.Fields("m --device cuda --cuda-library /lib/x.so --gpu-memory-utilization 0.5 --dtype half --max-num-batched-tokens 32"), io.Discard)
+	require.NoError(t, err)
+	assert.Equal(t, "cuda", o.device)
+	assert.Equal(t, "/lib/x.so", o.cudaLibrary)
+	assert.Equal(t, 0.5, o.gpuUtil)
+	assert.Equal(t, kernels.F16, o.dtype)
+	gpu, err = o.sizes(tiny, true)
+	require.NoError(t, err)
+	assert.Equal(t, 32, gpu.MaxSeqs, "no more than there are tokens")
+	o, err = parseFlags([]string{"m", "--max-num-seqs", "5000"}, io.Discard)
+	require.NoError(t, err)
+	cpu, err = o.sizes(tiny, false)
+	require.NoError(t, err)
+	assert.Equal(t, 5000, cpu.MaxTokens, "no fewer than there are sequences")
+	o, err = parseFlags([]string{"m"}, io.Discard)
+	require.NoError(t, err)
 	assert.True(t, o.prefixCaching, "as in vLLM")
 	o, err = parseFlags([]string{"m", "--no-enable-prefix-caching", "--enable-prefix-caching"}, io.Discard) // the last counts
 	require.NoError(t, err)
@@ -67,8 +92,12 @@ func TestBadFlags(t *testing.T) {
 		"--model m --port 65536":                                {"-port", "65536", "0 to 65535"},
 		"--model m --port -1":                                   {"-port", "0 to 65535"},
 		"--model m --port http":                                 {"-port", "http", "0 to 65535"},
-		"--model m --dtype float16":                             {"-dtype", "float16", "auto, bfloat16, float32"},
-		"--model m --device cuda":                               {"-device", "cuda", "auto, cpu"},
+		"--model m --dtype int8":                                {"-dtype", "int8", "auto, bfloat16, float16, half, float32"},
+		"--model m --dtype float16 --device cpu":                {"--dtype float16 takes a GPU", "--device cuda"},
+		"--model m --device tpu":                                {"-device", "tpu", "auto, cpu, cuda"},
+		"--model m --gpu-memory-utilization 0":                  {"-gpu-memory-utilization", "over 0"},
+		"--model m --gpu-memory-utilization 1.1":                {"-gpu-memory-utilization", "at most 1"},
+		"--model m --gpu-memory-utilization nan":                {"-gpu-memory-utilization", "at most 1"},
 		"--model m --load-format gguf":                          {"-load-format", "auto, dummy"},
 		"--model m --max-model-len 1":                           {"-max-model-len", "2 to"},
 		"--model m --max-model-len x":                           {"-max-model-len", "integer"},
@@ -100,7 +129,11 @@ func TestBadFlags(t *testing.T) {
 func TestVersion(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	assert.Equal(t, exitOK, run([]string{"--version"}, &stdout, &stderr, nil))
-	assert.Contains(t, stdout.String(), "servebench ")
+	lines := strings.Split(strings.TrimSpace(stdout.String()), "\n")
+	require.GreaterOrEqual(t, len(lines), 3, "%q", lines)
+	assert.True(t, strings.HasPrefix(lines[0], "servebench "))
+	assert.True(t, strings.HasPrefix(lines[1], "cpu: "))
+	assert.True(t, strings.HasPrefix(lines[2], "cuda"))
 	assert.Empty(t, stderr.String())
 }
 
@@ -112,8 +145,10 @@ func TestKVBlocks(t *testing.T) {
 	window := 0
 	check := func(o options, context int, free int64, want int, says ...string) {
 		t.Helper()
-		o.blockSize = cmp.Or(o.blockSize, 16)
-		got, err := kvBlocks(&o, context, window, tiny.KVBytesPerToken(kernels.BF16), free)
+		o.dtype = kernels.BF16
+		spec, l := tiny, models.Limits{MaxModelLen: context, MaxTokens: o.maxTokens, MaxSeqs: o.maxSeqs, BlockSize: cmp.Or(o.blockSize, 16)}
+		spec.Attn.Window = window
+		got, err := o.kvBlocks(host(0), spec, l, free, free)
 		if len(says) == 0 {
 			require.NoError(t, err)
 			assert.Equal(t, want, got)
@@ -161,18 +196,20 @@ func dummy(t *testing.T, config string) (weights.Checkpoint, models.Spec) {
 func TestLimits(t *testing.T) {
 	o := options{model: "m", dtype: kernels.BF16, maxSeqs: 4, maxTokens: 8, blockSize: 16}
 	ck, spec := dummy(t, `{"model_type":"gpt2","vocab_size":500,"n_positions":100,"n_embd":8,"n_layer":2,"n_head":2}`)
-	l, _, err := o.limits(ck, spec)
+	o.device = "cpu"
+	c := &console{w: io.Discard}
+	_, l, _, err := o.limits(ck, spec, c)
 	require.NoError(t, err)
 	assert.Equal(t, models.Limits{MaxModelLen: 100, MaxTokens: 8, MaxSeqs: 4, Blocks: 28, BlockSize: 16}, l)
 
 	o.maxModelLen = 101
-	_, _, err = o.limits(ck, spec)
+	_, _, _, err = o.limits(ck, spec, c)
 	require.ErrorAs(t, err, &usageError{})
 	assert.ErrorContains(t, err, "--max-model-len 101")
 	assert.ErrorContains(t, err, "100")
 
 	o.maxModelLen, o.maxTokens, o.maxSeqs = 0, math.MaxInt32, math.MaxInt32
-	_, _, err = o.limits(ck, spec)
+	_, _, _, err = o.limits(ck, spec, c)
 	require.ErrorAs(t, err, &usageError{})
 	assert.ErrorContains(t, err, "--max-num-batched-tokens")
 }
@@ -180,24 +217,31 @@ func TestLimits(t *testing.T) {
 // TestMeasure compares what was counted with what the models' published sizes
 // come to, and with what a device takes.
 func TestMeasure(t *testing.T) {
+	var on layout
 	measured := func(id string, dtype kernels.DType) need {
 		ck, err := weights.Open(t.Context(), id, weights.Options{LoadFormat: weights.Dummy})
 		require.NoError(t, err)
-		n, err := measure(ck, dtype, models.Limits{MaxModelLen: 2048, MaxTokens: 512, MaxSeqs: 64, BlockSize: 16})
+		n, err := measure(ck, dtype, models.Limits{MaxModelLen: 2048, MaxTokens: 512, MaxSeqs: 64, BlockSize: 16}, on)
 		require.NoError(t, err)
 		return n
 	}
 	for id, parameters := range map[string]int64{"phi-2": 2_779_683_840, "llama-2-7b-chat": 6_738_415_616, "mistral-7b-instruct": 7_241_732_096} {
-		n := measured(id, kernels.BF16)
-		// Norms and biases are float32, the rotation's table is no parameter, and
-		// a matrix ends with a whole huge page.
-		assert.InEpsilon(t, 2*parameters, n.weights, 0.015, id)
-		assert.InEpsilon(t, 4*parameters, measured(id, kernels.F32).weights, 0.015, id)
-		assert.Less(t, n.loading, int64(1)<<30, id)
-		assert.Equal(t, kernels.BF16, n.stored)
-		// x, norm and delta; q, k, v and the heads' output; the feed-forward block.
-		assert.Greater(t, n.activations, int64(512*4*6*2560))
-		assert.Less(t, n.activations, int64(256<<20))
+		for _, on = range []layout{hostLayout{}, gpuLayout{}} {
+			n := measured(id, kernels.BF16)
+			// Norms and biases are float32, the rotation's table is no parameter, and
+			// a matrix ends with a whole huge page.
+			assert.InEpsilon(t, 2*parameters, n.weights, 0.015, id)
+			assert.InEpsilon(t, 4*parameters, measured(id, kernels.F32).weights, 0.015, id)
+			assert.Less(t, n.loading, int64(1)<<30, id)
+			assert.Equal(t, kernels.BF16, n.stored)
+			// x, norm and delta; q, k, v and the heads' output; the feed-forward block.
+			assert.Greater(t, n.activations, int64(512*4*6*2560))
+			if on == (hostLayout{}) {
+				assert.Less(t, n.activations, int64(256<<20))
+			} else { // with what decoding keeps of 64 contexts in 64 pieces
+				assert.Less(t, n.activations, int64(512<<20))
+			}
+		}
 	}
 }
 
@@ -209,24 +253,80 @@ func TestFit(t *testing.T) {
 	l := models.Limits{MaxModelLen: 4096, MaxTokens: 512, MaxSeqs: 64, BlockSize: 16}
 	n := need{weights: 25 * gib, activations: gib / 4, loading: gib}
 	o := &options{model: "llama-2-7b-chat", dtype: kernels.F32, maxSeqs: 64, blockSize: 16}
-	_, err := o.fit(llama, l, n, 22*gib)
+	_, err := o.fit(llama, l, n, host(22*gib))
 	require.ErrorAs(t, err, &usageError{})
 	for _, s := range []string{"llama-2-7b-chat does not fit", "25.0 GiB in float32", "up to 1.0 GiB", "256.0 MiB", "1.0 MiB a token",
 		"22.0 GiB of memory are free", "--dtype bfloat16", "--max-num-batched-tokens (512)", "--max-num-seqs (64)", "--max-model-len (4096)"} {
 		assert.ErrorContains(t, err, s)
 	}
 	n.weights, o.dtype = 25*gib/2, kernels.BF16
-	got, err := o.fit(llama, l, n, 22*gib)
+	got, err := o.fit(llama, l, n, host(22*gib))
 	require.NoError(t, err)
 	token := int64(2 * 32 * 32 * 128 * 2)
 	assert.Equal(t, int((22*gib-n.weights-n.activations)/kvShare/(16*token)), got.Blocks)
-	_, err = o.fit(llama, l, n, 14*gib)
+	_, err = o.fit(llama, l, n, host(14*gib))
 	require.ErrorAs(t, err, &usageError{})
 	assert.ErrorContains(t, err, "--max-model-len is 4096")
 	assert.NotContains(t, err.Error(), "--dtype bfloat16")
 	o.kvBytes = 10 * gib
-	_, err = o.fit(llama, l, n, 22*gib)
+	_, err = o.fit(llama, l, n, host(22*gib))
 	assert.ErrorContains(t, err, "--kv-cache-memory-bytes")
+
+	// A GPU of 80 GiB of which 2 are in use: the cache takes all that 0.9 leaves.
+	gpu := onGPU(ref.New(kernels.BF16), 80*gib, 78*gib, 0.9)
+	o.kvBytes, o.gpuUtil = 0, 0.9
+	free := 72*gib - 2*gib - n.weights - n.activations
+	got, err = o.fit(llama, l, n, gpu)
+	require.NoError(t, err)
+	assert.InDelta(t, free/(16*token), got.Blocks, 1) // 0.9 is not exact
+	o.kvBytes = 60 * gib                              // beyond what 0.9 leaves, and there
+	got, err = o.fit(llama, l, n, gpu)
+	require.NoError(t, err)
+	assert.Equal(t, int(60*gib/(16*token)), got.Blocks)
+	o.kvBytes = 66 * gib
+	_, err = o.fit(llama, l, n, gpu)
+	assert.ErrorContains(t, err, "bytes of GPU memory that are free")
+	o.kvBytes = 0
+	for used, says := range map[int64][]string{
+		60 * gib: {"does not fit into GPU memory", "12.5 GiB in bfloat16", "12.0 GiB of GPU memory", "--gpu-memory-utilization 0.9", "--device cpu"},
+		58 * gib: {"--gpu-memory-utilization 0.9", "--max-model-len is 4096", "1.2 GiB of GPU memory", "a smaller --max-model-len"},
+	} {
+		_, err = o.fit(llama, l, n, onGPU(gpu.dev, 80*gib, 80*gib-used, 0.9))
+		require.ErrorAs(t, err, &usageError{})
+		for _, s := range says {
+			assert.ErrorContains(t, err, s)
+		}
+	}
+	// A small model's cache is bounded by what it costs the host.
+	small := models.Spec{Layers: 1, Attn: kernels.Attn{Heads: 1, KVHeads: 1, HeadDim: 1}}
+	got, err = o.fit(small, l, need{}, gpu)
+	require.NoError(t, err)
+	assert.Equal(t, mostBlocks, got.Blocks)
+}
+
+// TestSettle: what auto is, on a GPU and on the CPU, and what the CPU has not.
+func TestSettle(t *testing.T) {
+	for _, c := range []struct {
+		asked  string
+		stored kernels.DType
+		cpu    kernels.DType
+		gpu    kernels.DType
+	}{
+		{"auto", kernels.F32, kernels.BF16, kernels.BF16}, {"auto", kernels.BF16, kernels.BF16, kernels.BF16}, {"auto", kernels.F16, kernels.BF16, kernels.F16},
+		{"bfloat16", kernels.F16, kernels.BF16, kernels.BF16}, {"float32", kernels.F16, kernels.F32, kernels.F32},
+	} {
+		for gpu, want := range map[bool]kernels.DType{false: c.cpu, true: c.gpu} {
+			o, err := parseFlags([]string{"m", "--dtype", c.asked}, io.Discard)
+			require.NoError(t, err)
+			require.NoError(t, o.settle(c.stored, gpu))
+			assert.Equal(t, want, o.dtype, "%s of %s, GPU %v", c.asked, c.stored, gpu)
+		}
+	}
+	o, err := parseFlags([]string{"m", "--dtype", "half"}, io.Discard)
+	require.NoError(t, err)
+	require.NoError(t, o.settle(kernels.F32, true))
+	assert.Equal(t, kernels.F16, o.dtype)
+	require.ErrorAs(t, o.settle(kernels.F32, false), &usageError{})
 }
 
 func TestCgroupMemory(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"servebench/kernels"
+	"servebench/kernels/cuda"
 	"servebench/serving/api"
 	"servebench/serving/engine"
 	"servebench/serving/models"
@@ -43,10 +45,16 @@ func load(ctx context.Context, o *options, c *console) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	limits, need, err := o.limits(ck, spec)
+	at, limits, need, err := o.limits(ck, spec, c)
 	if err != nil {
 		return nil, err
 	}
+	opened := at
+	defer func() {
+		if err := opened.close(); err != nil { // not given on to a server
+			c.say("giving back the GPU: %v", err)
+		}
+	}()
 	tok, err := tokenizer.OpenFor(loc, wo)
 	if err != nil {
 		return nil, err
@@ -58,7 +66,8 @@ func load(ctx context.Context, o *options, c *console) (*server, error) {
 	c.say("model %s: %s, %d layers, width %d, vocabulary %d, context %d of %d tokens", o.model,
 		spec.Architecture, spec.Layers, spec.Width, spec.Vocab, limits.MaxModelLen, spec.MaxPositions)
 	o.sayWeights(c, loc, need)
-	s, err := o.start(ck, spec, limits, tok, c)
+	opened = nil
+	s, err := o.start(ck, spec, at, limits, tok, c)
 	if err != nil {
 		return nil, err
 	}
@@ -76,18 +85,25 @@ func load(ctx context.Context, o *options, c *console) (*server, error) {
 	return s, nil
 }
 
-// start opens the device, puts the model on it and starts the engine.
-func (o *options) start(ck weights.Checkpoint, spec models.Spec, limits models.Limits, tok *tokenizer.Tokenizer, c *console) (*server, error) {
-	dev, why, err := openDevice(o)
-	if err != nil {
-		return nil, err
-	}
-	if why != nil {
-		c.say("WARNING: %v; plain Go kernels do the work instead: right, but many times slower", why)
+// start puts the model on the device, the CPU being opened now, and starts the
+// engine. The device is the server's, or closed where there is an error.
+func (o *options) start(ck weights.Checkpoint, spec models.Spec, at *place, limits models.Limits, tok *tokenizer.Tokenizer, c *console) (*server, error) {
+	dev := at.dev
+	if dev == nil {
+		var why, err error
+		if dev, why, err = openCPU(o); err != nil {
+			return nil, err
+		}
+		if why != nil {
+			c.say("WARNING: %v; plain Go kernels do the work instead: right, but many times slower", why)
+		}
 	}
 	c.say("device %s, %s; KV cache of %d blocks, %d tokens, %s", dev.Name(), dev.DType(), limits.Blocks, limits.Blocks*limits.BlockSize,
-		size(int64(limits.Blocks)*blockBytes(limits.BlockSize, spec.KVBytesPerToken(dev.DType()))))
+		size(int64(limits.Blocks)*at.layout.block(spec.Attn, spec.Layers, limits.BlockSize, dev.DType())))
 	m, err := loadModel(dev, ck, limits)
+	if errors.Is(err, cuda.ErrMemory) {
+		err = fmt.Errorf("%w; was the memory taken by another process meanwhile (nvidia-smi)? A smaller --gpu-memory-utilization (%g) leaves more of it free", err, o.gpuUtil)
+	}
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
@@ -95,7 +111,7 @@ func (o *options) start(ck weights.Checkpoint, spec models.Spec, limits models.L
 		c.say("WARNING: the tokenizer has %d ids, the model %d: a prompt with one of the others is refused", tok.Size(), spec.Vocab)
 	}
 	e, err := engine.New(m, engine.Config{
-		SampleVocab: min(tok.Size(), spec.Vocab), MaxPrefill: o.maxPrefill, MaxLogprobs: o.maxLogprobs,
+		SampleVocab: min(tok.Size(), spec.Vocab), MaxPrefill: o.prefill(at.gpu()), MaxLogprobs: o.maxLogprobs,
 		PrefixCaching: o.prefixCaching, Log: c.log(),
 	})
 	if err != nil {
@@ -122,26 +138,52 @@ func (s *server) close(ctx context.Context) error {
 	return s.device.Close()
 }
 
-// limits checks the command line against the model's sizes and this machine's
-// memory, and tells what the model needs of it.
-func (o *options) limits(ck weights.Checkpoint, spec models.Spec) (models.Limits, need, error) {
-	l := models.Limits{MaxModelLen: o.maxModelLen, MaxTokens: o.maxTokens, MaxSeqs: o.maxSeqs, BlockSize: o.blockSize}
-	if l.MaxModelLen == 0 {
-		l.MaxModelLen = spec.MaxPositions
+// limits finds where the model goes, checks the command line against the model's
+// sizes and the memory there, and tells what the model needs of it. The place is
+// the caller's to close.
+func (o *options) limits(ck weights.Checkpoint, spec models.Spec, c *console) (at *place, l models.Limits, n need, err error) {
+	if l, err = o.sizes(spec, false); err != nil {
+		return nil, l, n, err
 	}
+	if n, err = measure(ck, o.dtype, l, hostLayout{}); err != nil {
+		return nil, l, n, err
+	}
+	if at, l, err = o.place(spec, n.stored, c); err != nil {
+		return nil, l, n, err
+	}
+	if n, err = measure(ck, o.dtype, l, at.layout); err == nil {
+		l, err = o.fit(spec, l, n, at)
+	}
+	if err != nil {
+		return nil, l, n, errors.Join(err, at.close())
+	}
+	return at, l, n, nil
+}
+
+// sizes are a step's and a sequence's, as asked for, or as suits the device.
+func (o *options) sizes(spec models.Spec, gpu bool) (models.Limits, error) {
+	seqs, tokens := defaultMaxSeqs, defaultMaxTokens
+	if gpu {
+		seqs, tokens = gpuMaxSeqs, gpuMaxTokens
+	}
+	l := models.Limits{MaxModelLen: cmp.Or(o.maxModelLen, spec.MaxPositions), BlockSize: o.blockSize}
+	l.MaxTokens = cmp.Or(o.maxTokens, max(tokens, o.maxSeqs))
+	l.MaxSeqs = cmp.Or(o.maxSeqs, min(seqs, l.MaxTokens))
 	if l.MaxModelLen > spec.MaxPositions {
-		return l, need{}, usage("--max-model-len %d is beyond what %s was made for: it must be from 2 to %d", l.MaxModelLen, o.model, spec.MaxPositions)
+		return l, usage("--max-model-len %d is beyond what %s was made for: it must be from 2 to %d", l.MaxModelLen, o.model, spec.MaxPositions)
 	}
-	free, err := freeMemory()
-	if err != nil {
-		return l, need{}, fmt.Errorf("finding how much memory is free: %w", err)
+	return l, nil
+}
+
+// prefill is --long-prefill-token-threshold, as asked for, or as suits the device.
+func (o *options) prefill(gpu bool) int {
+	switch {
+	case o.maxPrefill >= 0:
+		return o.maxPrefill
+	case gpu:
+		return gpuMaxPrefill
 	}
-	n, err := measure(ck, o.dtype, l)
-	if err != nil {
-		return l, n, err
-	}
-	l, err = o.fit(spec, l, n, free)
-	return l, n, err
+	return defaultMaxPrefill
 }
 
 // sayWeights tells where the weights come from, what they take, and what auto

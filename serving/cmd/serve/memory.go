@@ -10,58 +10,59 @@ import (
 	"servebench/serving/weights"
 )
 
-// kvShare is the part of the memory that weights and activations leave which the
-// KV cache takes at most when nothing else is asked for: half of it stays for
+// kvShare is the part of the CPU's memory that weights and activations leave which
+// the KV cache takes at most when nothing else is asked for: half of it stays for
 // everything else on the machine.
 const kvShare = 2
 
-// unitTokens is what the C kernels round a block's tokens up to: a block takes
-// the memory of whole units (kernels/cpu/attention.h).
-const unitTokens = 16
+// mostBlocks bounds a KV cache that takes all memory that is left, as the engine
+// keeps account of each block in the host's. A GPU of 192 GB has room for half of
+// that in blocks of 16 tokens of SmolLM2-135M, for fewer of anything larger.
+const mostBlocks = 1 << 20
 
-// blockBytes returns the bytes of a KV block of so many tokens, when a token
-// takes tokenBytes.
-func blockBytes(blockSize, tokenBytes int) int64 {
-	units := (blockSize + unitTokens - 1) / unitTokens
-	return int64(units) * unitTokens * int64(tokenBytes)
-}
-
-// kvBlocks returns how many blocks of o.blockSize tokens the KV cache gets, when
-// a token takes tokenBytes and a sequence has at most context tokens, of which
-// it sees window (0: all): those that --kv-cache-memory-bytes asks for, else
-// enough for every sequence of a step to fill its context, or its window and a
-// chunk, but no more than kvShare of the memory that is free beside the weights.
-// One sequence has to fit.
-func kvBlocks(o *options, context, window, tokenBytes int, free int64) (int, error) {
-	block := blockBytes(o.blockSize, tokenBytes)
-	perSeq := int64(sched.SeqBlocks(context, window, o.maxTokens, o.blockSize))
+// kvBlocks returns how many blocks the KV cache gets in the free bytes that weights
+// and activations leave, when a sequence sees window positions (0: all): those that
+// --kv-cache-memory-bytes asks for, of the bytes that it may ask for, else enough
+// for every sequence of a step to fill its context, or its window and a chunk, or
+// as many as there is room for, as the place has it. One sequence has to fit.
+func (o *options) kvBlocks(p *place, spec models.Spec, l models.Limits, free, may int64) (int, error) {
+	context, block := l.MaxModelLen, p.layout.block(spec.Attn, spec.Layers, l.BlockSize, o.dtype)
+	perSeq := int64(sched.SeqBlocks(context, spec.Attn.Window, l.MaxTokens, l.BlockSize))
 	must := fmt.Sprintf("--max-model-len is %d", context)
-	if held := perSeq * int64(o.blockSize); held < int64(context) {
+	if held := perSeq * int64(l.BlockSize); held < int64(context) {
 		must += fmt.Sprintf(", of which a sequence holds %d tokens (the model's window, and --max-num-batched-tokens)", held)
 	}
-	most := int64(math.MaxInt32 / o.blockSize) // a cache slot is 32 bits
-	blocks := min(perSeq*int64(o.maxSeqs), most)
-	if o.kvBytes > free {
-		return 0, usage("--kv-cache-memory-bytes %d is more than the %d bytes of memory that are free beside the weights and activations", o.kvBytes, free)
+	most := int64(math.MaxInt32 / l.BlockSize) // a cache slot is 32 bits
+	if o.kvBytes > may {
+		return 0, usage("--kv-cache-memory-bytes %d is more than the %d bytes of %s that are free beside the weights and activations", o.kvBytes, max(may, 0), p.memory)
 	}
 	if o.kvBytes > 0 {
-		if blocks = min(o.kvBytes/block, most); blocks < perSeq {
+		blocks := min(o.kvBytes/block, most)
+		if blocks < perSeq {
 			return 0, usage("--kv-cache-memory-bytes %d holds %d tokens in blocks of %d bytes, but %s: give at least %d bytes, or a smaller --max-model-len",
-				o.kvBytes, blocks*int64(o.blockSize), block, must, perSeq*block)
+				o.kvBytes, blocks*int64(l.BlockSize), block, must, perSeq*block)
 		}
 		return int(blocks), nil
 	}
-	if blocks = min(blocks, free/kvShare/block); blocks < perSeq {
-		return 0, usage("half of the %s of memory that are free beside the weights and activations holds %d tokens of KV cache, but %s: give a smaller --max-model-len, or %d with --kv-cache-memory-bytes",
-			size(free), blocks*int64(o.blockSize), must, perSeq*block)
+	blocks := min(perSeq*int64(l.MaxSeqs), most)
+	if p.fill {
+		blocks = min(max(blocks, mostBlocks), most)
 	}
-	return int(blocks), nil
+	if blocks = min(blocks, free/p.share/block); blocks >= perSeq {
+		return int(blocks), nil
+	}
+	if p.gpu() {
+		return 0, usage("the %s of GPU memory that --gpu-memory-utilization %g leaves beside the weights, the activations and what is in use holds %d tokens of KV cache, but %s: give a smaller --max-model-len, or a larger --gpu-memory-utilization",
+			size(free), o.gpuUtil, blocks*int64(l.BlockSize), must)
+	}
+	return 0, usage("half of the %s of memory that are free beside the weights and activations holds %d tokens of KV cache, but %s: give a smaller --max-model-len, or %d with --kv-cache-memory-bytes",
+		size(free), blocks*int64(l.BlockSize), must, perSeq*block)
 }
 
-// need is the memory that a model takes, in bytes.
+// need is the memory that a model takes on its device, in bytes.
 type need struct {
 	weights     int64         // in the device's dtype and layout
-	activations int64         // of the largest step: the model's buffers, and what the engine keeps of it
+	activations int64         // of the largest step: the model's buffers, the kernels' own, and what the engine keeps of it
 	loading     int64         // at most, beside the weights, while they are loaded; it is free again afterwards
 	stored      kernels.DType // that most of the checkpoint comes in
 }
@@ -72,18 +73,14 @@ func (n need) peak() int64 { return n.weights + max(n.loading, n.activations) }
 // measure finds out what a model of those limits needs, by loading it without
 // its data onto a device that only counts. Tensors that are missing or of
 // another shape are found so before any work is done.
-func measure(ck weights.Checkpoint, dtype kernels.DType, l models.Limits) (need, error) {
-	d := &counting{dtype: dtype, stored: map[kernels.DType]int64{}}
+func measure(ck weights.Checkpoint, dtype kernels.DType, l models.Limits, on layout) (need, error) {
+	d := &counting{dtype: dtype, layout: on, stored: map[kernels.DType]int64{}}
 	l.Blocks = 1
 	m, err := models.Open(d, weights.Shapes(ck), l)
 	if err != nil {
 		return need{}, err
 	}
-	n := need{weights: d.weights, activations: d.buffers + hostBytes(m)}
-	// The parts of a weight in buffers of a checkpoint (weights.Recycler) that may
-	// have held larger ones before, or twice those that are read and put in order;
-	// mapped files have their own bound (weights/mapped).
-	n.loading = 2*d.largest + 128<<20
+	n := need{weights: d.weights, activations: d.buffers + on.scratch(m, d.widest, dtype), loading: on.loading(d.largest)}
 	for t, bytes := range d.stored {
 		if bytes > d.stored[n.stored] {
 			n.stored = t
@@ -92,39 +89,19 @@ func measure(ck weights.Checkpoint, dtype kernels.DType, l models.Limits) (need,
 	return n, nil
 }
 
-// hostBytes is what the engine keeps of a step: its descriptor, of which the device
-// has a copy.
-func hostBytes(m *models.Model) int64 {
-	T, R := int64(m.MaxTokens()), int64(m.MaxSeqs())
-	blocks := int64((m.MaxModelLen() + m.KVShape().BlockSize - 1) / m.KVShape().BlockSize)
-	return 2 * 4 * (3*T + R*(blocks+3) + 1)
-}
-
-// counting is a device that takes no memory and adds up what the CPU would take.
+// counting is a device that takes no memory and adds up what another would take.
 // Nothing can be computed on it.
 type counting struct {
 	kernels.Ops      // nil
 	dtype            kernels.DType
+	layout           layout
 	weights, buffers int64
 	largest          int64                   // the parts of one weight, as the checkpoint has them
+	widest           int64                   // K of the widest matrix
 	stored           map[kernels.DType]int64 // bytes of matrices, as the checkpoint has them
 }
 
-// Matrices are packed in panels of 16 outputs, bfloat16 also in pairs of inputs
-// (kernels/cpu/pack.c); large pieces of memory end with a whole huge page.
-const (
-	panel    = 16
-	hugePage = 2 << 20
-)
-
 func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
-
-func allocation(bytes int64) int64 {
-	if bytes < hugePage {
-		return roundUp(bytes, 4096)
-	}
-	return roundUp(bytes, hugePage)
-}
 
 // flat is a weight or buffer of counting.
 type flat struct{ rows, cols int }
@@ -149,16 +126,17 @@ func (d *counting) Load(l kernels.Layout, parts ...kernels.Tensor) (kernels.Weig
 	}
 	d.largest = max(d.largest, read)
 	cols := elements / max(rows, 1)
-	bytes := 4 * elements
-	if l != kernels.Float {
-		bytes = roundUp(rows, panel) * roundUp(cols, 2) * int64(d.dtype.Size())
+	if l == kernels.Float {
+		d.weights += d.layout.allocation(4 * elements)
+	} else {
+		d.widest = max(d.widest, cols)
+		d.weights += d.layout.allocation(d.layout.matrix(rows, cols) * int64(d.dtype.Size()))
 	}
-	d.weights += allocation(bytes)
 	return flat{int(rows), int(cols)}, nil
 }
 
 func (d *counting) NewBuffer(rows, cols int) (kernels.Buffer, error) {
-	d.buffers += allocation(4 * int64(rows) * int64(cols))
+	d.buffers += d.layout.allocation(4 * int64(rows) * int64(cols))
 	return flat{rows, cols}, nil
 }
 
@@ -180,19 +158,27 @@ var errCounting = fmt.Errorf("a device that only counts memory computes nothing"
 
 // fit sizes the KV cache and refuses a model that does not fit into the free
 // memory, with what it needs and what to do.
-func (o *options) fit(spec models.Spec, l models.Limits, n need, free int64) (models.Limits, error) {
-	token := spec.KVBytesPerToken(o.dtype)
+func (o *options) fit(spec models.Spec, l models.Limits, n need, p *place) (models.Limits, error) {
+	token := p.layout.block(spec.Attn, spec.Layers, l.BlockSize, o.dtype) / int64(l.BlockSize)
+	free := p.free
+	if o.kvBytes > 0 {
+		free = p.most
+	}
 	if n.peak() > free {
-		narrower := ""
+		narrower, less := "", "smaller --max-num-batched-tokens (%d) and --max-num-seqs (%d) need less for activations, a smaller --max-model-len (%d) less for the KV cache"
 		if o.dtype == kernels.F32 {
 			narrower = " --dtype bfloat16 halves the weights;"
 		}
-		return l, usage("model %s does not fit into memory: its weights take %s in %s, and beside them loading takes up to %s, later a step's activations %s and the KV cache %s a token; %s of memory are free.%s "+
-			"smaller --max-num-batched-tokens (%d) and --max-num-seqs (%d) need less for activations, a smaller --max-model-len (%d) less for the KV cache",
-			o.model, size(n.weights), o.dtype, size(n.loading), size(n.activations), size(int64(token)), size(free), narrower,
+		left := "are free"
+		if p.gpu() {
+			left = fmt.Sprintf("are what --gpu-memory-utilization %g leaves beside what is in use;", o.gpuUtil)
+			less += "; --device cpu takes the machine's memory"
+		}
+		return l, usage("model %s does not fit into %s: its weights take %s in %s, and beside them loading takes up to %s, later a step's activations %s and the KV cache %s a token; %s of %s %s.%s "+less,
+			o.model, p.memory, size(n.weights), o.dtype, size(n.loading), size(n.activations), size(token), size(max(free, 0)), p.memory, left, narrower,
 			l.MaxTokens, l.MaxSeqs, l.MaxModelLen)
 	}
 	var err error
-	l.Blocks, err = kvBlocks(o, l.MaxModelLen, spec.Attn.Window, token, free-n.weights-n.activations)
+	l.Blocks, err = o.kvBlocks(p, spec, l, p.free-n.weights-n.activations, p.most-n.weights-n.activations)
 	return l, err
 }

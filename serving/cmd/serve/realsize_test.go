@@ -69,7 +69,7 @@ func readPerStep(b *testing.B, model string) int64 {
 	defer ck.Close()
 	spec, err := models.Describe(ck)
 	require.NoError(b, err)
-	n, err := measure(ck, kernels.BF16, models.Limits{MaxTokens: 1, MaxSeqs: 1, BlockSize: 1, MaxModelLen: 1})
+	n, err := measure(ck, kernels.BF16, models.Limits{MaxTokens: 1, MaxSeqs: 1, BlockSize: 1, MaxModelLen: 1}, hostLayout{})
 	require.NoError(b, err)
 	var config struct {
 		Tied bool `json:"tie_word_embeddings"`

@@ -70,6 +70,9 @@ func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) int 
 		return c.fail(err)
 	case o.version:
 		fmt.Fprintf(stdout, "servebench %s (%s %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		for _, line := range o.devices() {
+			fmt.Fprintln(stdout, line)
+		}
 		return exitOK
 	}
 	ln, err := listen(o)

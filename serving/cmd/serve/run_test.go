@@ -328,7 +328,8 @@ func TestDTypeIsSaid(t *testing.T) {
 		require.NoError(t, err)
 		spec, err := models.Describe(ck)
 		require.NoError(t, err)
-		_, n, err := o.limits(ck, spec)
+		o.device = "cpu"
+		_, _, n, err := o.limits(ck, spec, c)
 		require.NoError(t, err)
 		require.NoError(t, ck.Close())
 		o.sayWeights(c, weights.Location{Dir: o.model}, n)
