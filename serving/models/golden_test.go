@@ -16,6 +16,7 @@ import (
 
 	"servebench/kernels"
 	"servebench/kernels/cpu"
+	"servebench/kernels/cuda"
 	"servebench/kernels/ref"
 	"servebench/serving/models"
 	"servebench/serving/weights"
@@ -77,17 +78,28 @@ func readGolden(t *testing.T, model string) golden {
 	return g
 }
 
-// device is one way to run a model.
+// device is one way to run a model. Where it varies, a row's last bits depend on
+// how many rows a step has.
 type device struct {
-	name string
-	open func(t *testing.T) kernels.Device
+	name   string
+	open   func(t *testing.T) kernels.Device
+	varies bool
 }
 
-// devices lists ref and every instruction set that this machine's CPU runs.
+// devices lists ref, CUDA, whose tests skip where its library was not built, and
+// every instruction set that this machine's CPU runs.
 func devices(dtype kernels.DType) []device {
-	all := []device{{"ref", func(*testing.T) kernels.Device { return ref.New(dtype) }}}
+	all := []device{{name: "ref", open: func(*testing.T) kernels.Device { return ref.New(dtype) }}}
+	all = append(all, device{name: "cuda", varies: true, open: func(t *testing.T) kernels.Device {
+		d, err := cuda.New(cuda.Options{Library: testdata.FastCUDA(t), DType: dtype, MaxTokens: labRows, MaxSeqs: labRows, MaxBlocks: labBlocks})
+		require.NoError(t, err)
+		return d
+	}})
+	if dtype == kernels.F16 {
+		return all
+	}
 	for _, isa := range cpu.ISAs() {
-		all = append(all, device{"cpu " + isa, func(t *testing.T) kernels.Device {
+		all = append(all, device{name: "cpu " + isa, open: func(t *testing.T) kernels.Device {
 			d, err := cpu.New(cpu.Options{DType: dtype, ISA: isa, Threads: 2})
 			require.NoError(t, err)
 			return d
@@ -105,7 +117,12 @@ func tiny(t *testing.T, model string) weights.Checkpoint {
 	return ck
 }
 
-const blockSize = 4
+// The sizes of a lab.
+const (
+	blockSize = 4
+	labBlocks = 120
+	labRows   = 120
+)
 
 // lab runs steps on a model and deals out its cache blocks, the one freed last first.
 type lab struct {
@@ -127,12 +144,11 @@ func newLab(t *testing.T, dev kernels.Device, ck weights.Checkpoint) *lab {
 	t.Helper()
 	t.Cleanup(func() { require.NoError(t, dev.Close()) })
 	l := &lab{t: t}
-	const blocks, rows = 120, 120
 	var err error
-	l.m, err = models.Open(dev, ck, models.Limits{MaxTokens: rows, MaxSeqs: rows, Blocks: blocks, BlockSize: blockSize})
+	l.m, err = models.Open(dev, ck, models.Limits{MaxTokens: labRows, MaxSeqs: labRows, Blocks: labBlocks, BlockSize: blockSize})
 	require.NoError(t, err)
-	for i := range int32(blocks) {
-		l.free = append(l.free, i*7%blocks) // so that no sequence has its blocks in a row
+	for i := range int32(labBlocks) {
+		l.free = append(l.free, i*7%labBlocks) // so that no sequence has its blocks in a row
 	}
 	return l
 }
