@@ -17,11 +17,11 @@ set -euo pipefail
 say() { printf '%s\n' "toolkit.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# The pip packages. cuobjdump is for the test that looks at machine code, and there is
-# none of that version; nothing that is built needs it.
+# The pip packages. cuobjdump, and nvdisasm which it calls, are for the test that looks
+# at machine code, and there are none of that version; nothing that is built needs them.
 version=13.0
 packages=(nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt nvidia-cuda-runtime nvidia-cuda-cccl nvidia-cublas)
-packages=("${packages[@]/%/==$version.*}" "nvidia-cuda-cuobjdump==13.2.*")
+packages=("${packages[@]/%/==$version.*}" "nvidia-cuda-cuobjdump==13.2.*" "nvidia-cuda-nvdisasm==13.2.*")
 
 # major prints the major version of a toolkit's nvcc.
 major() { "$1/bin/nvcc" --version 2>/dev/null | sed -n 's/.*release \([0-9]*\)\..*/\1/p'; }
@@ -75,7 +75,7 @@ install() {
   new=$(mktemp -d "$to.new.XXXXXX")
   trap 'rm -rf "$new"' EXIT
   say "installing CUDA $version from pip packages into $to"
-  python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --no-deps --only-binary :all: \
+  python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action ignore --no-deps --only-binary :all: \
     --target "$new" "${packages[@]}" >&2 ||
     die "pip could not install CUDA $version; install a CUDA toolkit and set CUDA_HOME, or look at pip's message above"
   ln -s nvidia/cu13 "$new/toolkit"
@@ -89,21 +89,30 @@ install() {
   )
   chmod +x "$new"/toolkit/bin/* "$new"/toolkit/nvvm/bin/*
   compiles "$new/toolkit" "$new" || die "nvcc of the pip packages does not compile here: see above (it needs g++)"
-  rm -rf "$to"
+  printf '%s\n' "${packages[@]}" >"$new/packages"
+  chmod 755 "$new"
+  # Another list of packages has another place: whoever compiles with the old one
+  # misses it for as long as a rename takes.
+  rm -rf "$to.old"
+  [ ! -e "$to" ] || mv "$to" "$to.old"
   mv "$new" "$to"
   trap - EXIT
+  rm -rf "$to.old"
 }
+
+# installed says whether a folder has these packages.
+installed() { [ "$(cat "$1/packages" 2>/dev/null)" = "$(printf '%s\n' "${packages[@]}")" ]; }
 
 # pip_toolkit prints the folder of the toolkit of pip packages, installed if need be.
 pip_toolkit() {
   local cache=${XDG_CACHE_HOME:-$HOME/.cache}/servebench
   local to=$cache/cuda-$version
   mkdir -p "$cache"
-  if [ ! -x "$to/toolkit/bin/nvcc" ]; then
+  if ! installed "$to"; then
     # Whoever else installs it now is waited for; what a killed one left is removed.
     exec 9>"$cache/.cuda-$version.lock"
     flock 9
-    if [ ! -x "$to/toolkit/bin/nvcc" ]; then
+    if ! installed "$to"; then
       rm -rf "$to".new.*
       install "$to"
     fi
