@@ -7,10 +7,26 @@ import (
 	"testing"
 )
 
-// root is the folder of this file, which is the repository's testdata/.
+// root is the folder of this file, which is the repository's testdata/. A program
+// that was built with -trimpath does not know it: there it is the testdata/ beside
+// the go.mod at or above the working folder, which is a package's in a test.
 func root() string {
 	_, file, _, _ := runtime.Caller(0)
-	return filepath.Dir(file)
+	if filepath.IsAbs(file) {
+		return filepath.Dir(file)
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return filepath.Join(dir, "testdata")
+		}
+		if dir == filepath.Dir(dir) {
+			panic("testdata: built with -trimpath, and run outside of a checkout of servebench")
+		}
+	}
 }
 
 // Path returns the path of a file in the repository's testdata/.
