@@ -326,7 +326,7 @@ static void copies_under_way() {
     fails(copy_kernel<kGroup>, "no cp_async_wait");
     fails(copy_kernel<kCommit>, "no cp_async_wait");
     fails(copy_kernel<kBarrier>, "shared memory"); // another's copy is under way, or done without a barrier
-    fails(copy_kernel<kReuse>, "without a __sync");
+    fails(copy_kernel<kReuse>, "shared memory");  // likewise
 }
 
 // The host's code.

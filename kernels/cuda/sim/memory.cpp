@@ -30,7 +30,7 @@ uint16_t *region_valid;
 namespace {
 
 constexpr size_t kAlign = 512;        // addresses are 256 behind a multiple of it
-constexpr size_t kCheap = 8 << 20;    // from it on poison is mapped, not written
+constexpr size_t kCheap = 1 << 20;    // from it on poison is mapped, not written
 constexpr size_t kPoisonPage = 4 << 20;
 
 struct Allocation {
@@ -165,7 +165,8 @@ void make_invalid(size_t offset, size_t bytes) {
     memset(region_valid + first, 0, (last - first) * sizeof *region_valid);
 }
 
-void device_fill(void *p, int value, size_t bytes) {
+// fill is memset, without touching what is as good as never touched.
+static void fill(void *p, int value, size_t bytes) {
     char *low = static_cast<char *>(p), *high = low + bytes;
     value &= 255;
     if (bytes >= kCheap && (value == 0 || value == 255)) {
@@ -179,6 +180,8 @@ void device_fill(void *p, int value, size_t bytes) {
     }
     memset(p, value, bytes);
 }
+
+void device_fill(void *p, int value, size_t bytes) { fill(p, value, bytes); }
 
 cudaError_t device_alloc(int device, size_t bytes, void **out) {
     if (bytes > device_memory(device) || used[device] + footprint(bytes) > device_memory(device)) return cudaErrorMemoryAllocation;
@@ -234,7 +237,7 @@ cudaError_t pinned_alloc(size_t bytes, void **out) {
     mprotect(p, page(), PROT_NONE);
     mprotect(p + mapped - page(), page(), PROT_NONE);
     char *data = p + page();
-    memset(data, 255, bytes);
+    fill(data, 255, bytes);
     memset(data + bytes, kTail, mapped - 2 * page() - bytes);
     SIM_ASAN(__asan_poison_memory_region(data + bytes, mapped - 2 * page() - bytes));
     pinned[reinterpret_cast<uintptr_t>(data)] = {bytes, mapped, true};
