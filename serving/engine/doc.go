@@ -30,7 +30,9 @@
 // decodes has a token that nobody on the host knows yet and is named by its row of
 // batch n (Stream.row, kernels.Step.From); then land waits for the tokens of n, and
 // emit settles them while the device computes n+1. So long as the host takes less time
-// for it than the device for a step, the device does not wait for the host.
+// for it than the device for a step, the device does not wait for the host: it takes
+// 11 µs for 16 requests, 50 for 64 and 240 for 256 of 5000 tokens each, most of which
+// is to list their blocks (BenchmarkDrawnStep, a Zen 5 core), without the readers.
 //
 // What the host cannot know ahead it makes good. A request that ends with a token of
 // n, or is cancelled, has a row in n+1 that is settled with nobody (package sched says

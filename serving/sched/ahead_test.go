@@ -113,6 +113,23 @@ func TestRevise(t *testing.T) {
 	require.Equal(t, []int{0, 1}, []int{s.Running(), s.Waiting()})
 }
 
+// TestReviseKnowsBlocks has a batch wait for the token that fills a block.
+func TestReviseKnowsBlocks(t *testing.T) {
+	s := newScheduler(t, Config{MaxTokens: 8, MaxSeqs: 3, MaxLen: 16, PrefixCaching: true}, 12, 2)
+	a := prompt(0, 3, 9)
+	require.NoError(t, s.Add(a))
+	submit(t, s, [][3]int{{0, 0, 3}}, a)
+	require.Equal(t, [][3]int{{0, 3, 1}}, plan(s.Schedule(), a))
+	s.Append(a, 7)
+	require.Len(t, s.Revise().Chunks, 1)
+	s.Done()
+	s.Append(a, 8)
+	b := &Seq{Tokens: []int32{0, 1, 2, 7, 9}, Limit: 9}
+	require.NoError(t, s.Add(b))
+	submit(t, s, [][3]int{{0, 4, 1}, {1, 4, 1}}, a, b)
+	require.Equal(t, 4, b.Cached())
+}
+
 // TestPrefixesAhead finds what a sequence has computed and is computing, once its
 // tokens are known.
 func TestPrefixesAhead(t *testing.T) {
