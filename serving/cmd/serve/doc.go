@@ -10,7 +10,8 @@
 //	    or the CPU. measure (memory.go) counts what the model needs of memory there
 //	    (layout.go), fit compares that with what is free (free.go) and sizes the KV
 //	    cache; a model that does not fit is refused here, with the figures. load then
-//	    opens the CPU, if it is that, loads the weights and starts the engine.
+//	    opens the CPU, if it is that, loads the weights, has a GPU keep steps in which
+//	    all sequences decode as CUDA graphs (capture.go), and starts the engine.
 //	 4. run opens the API and waits for a signal. The first SIGINT or SIGTERM stops
 //	    accepting, gives running requests --shutdown-timeout seconds and exits 0;
 //	    the second one ends everything at once.

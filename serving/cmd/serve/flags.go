@@ -25,6 +25,7 @@ type options struct {
 	device          string
 	cudaLibrary     string
 	gpuUtil         float64 // --gpu-memory-utilization
+	enforceEager    bool
 	dtype           kernels.DType
 	dtypeAuto       bool // dtype was not asked for
 	loadFormat      weights.LoadFormat
@@ -96,6 +97,7 @@ func parseFlags(args []string, out io.Writer) (*options, error) {
 	choiceFlag(fs, "device", "auto takes the GPU where there is one, else the CPU", []string{"auto", "cpu", "cuda"}, func(v string) { o.device = v })
 	fs.StringVar(&o.cudaLibrary, "cuda-library", "", "`file` with the CUDA kernels, "+cuda.LibraryName+" (default: $"+cuda.LibraryVariable+", or next to this program, in ../lib, or where the system looks)")
 	fs.Func("gpu-memory-utilization", "`share` of the GPU's memory, over 0 and at most 1, that may be in use, by this server and by others (default 0.9); the KV cache takes what the rest leaves of it", o.setGPUUtil)
+	fs.BoolVar(&o.enforceEager, "enforce-eager", false, "have a GPU run every step kernel by kernel, and none of those in which all sequences decode as a CUDA graph")
 	choiceFlag(fs, "dtype", "of matrices and KV cache; auto is bfloat16, and on a GPU float16 for a checkpoint in that; half is float16, which takes a GPU", []string{"auto", "bfloat16", "float16", "half", "float32"}, o.setDType)
 	choiceFlag(fs, "load-format", "dummy: seeded random weights in the model's shapes", []string{"auto", "dummy"},
 		func(v string) { o.loadFormat = weights.LoadFormat(v) })

@@ -82,7 +82,7 @@ func TestServeOnCUDA(t *testing.T) {
 	args := []string{"--dtype", "float32", "--max-num-batched-tokens", "160", "--max-num-seqs", "8"}
 	before := freeOnGPU(t)
 	r := start(t, onCUDA(t, args...)...)
-	for _, line := range []string{"device cuda:0 (", "float32; KV cache of ", "loaded in "} {
+	for _, line := range []string{"device cuda:0 (", "float32; KV cache of ", "CUDA graphs of decode steps, 4 of them, for up to 8 sequences", "loaded in "} {
 		assert.Contains(t, r.said(), line)
 	}
 	bodies := asked()

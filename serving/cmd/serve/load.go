@@ -107,6 +107,9 @@ func (o *options) start(ck weights.Checkpoint, spec models.Spec, at *place, limi
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
+	if err := o.capture(m, dev, c); err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
 	if tok.Size() > spec.Vocab {
 		c.say("WARNING: the tokenizer has %d ids, the model %d: a prompt with one of the others is refused", tok.Size(), spec.Vocab)
 	}
