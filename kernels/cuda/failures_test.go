@@ -131,16 +131,16 @@ func TestLost(t *testing.T) {
 // What does not fit is an answer, and the device goes on.
 func TestOutOfMemory(t *testing.T) {
 	s := simulated(t)
-	s.set("memory", "64M")
+	s.set("memory", "128M")
 	d, err := New(s.small(kernels.F32))
 	require.NoError(t, err)
 	about, err := d.About()
 	require.NoError(t, err)
-	require.Equal(t, int64(64<<20), about.Memory)
+	require.Equal(t, int64(128<<20), about.Memory)
 	require.Less(t, about.Free, about.Memory)
 	_, err = d.NewBuffer(64<<10, 1<<10)
 	require.ErrorIs(t, err, ErrMemory)
-	for _, says := range []string{"[65536, 1024]", "268435456 bytes", "67108864"} {
+	for _, says := range []string{"[65536, 1024]", "268435456 bytes", "134217728"} {
 		require.ErrorContains(t, err, says)
 	}
 	_, err = d.NewKV(kernels.KVShape{Layers: 32, Blocks: 1 << 16, BlockSize: 16, KVHeads: 32, HeadDim: 128})

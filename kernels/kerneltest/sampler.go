@@ -49,9 +49,10 @@ func pick(logits []float32, d kernels.Draw) (id int32, sure bool) {
 		return order[0], true
 	}
 	sure = true
+	most := float64(logits[order[0]])
 	apart := func(a, b, scale float64) { sure = sure && math.Abs(a-b) > doubt*scale }
 	weight := func(id int32) float64 {
-		return math.Exp((float64(logits[id]) - float64(logits[order[0]])) / d.Temperature)
+		return math.Exp((float64(logits[id]) - most) / d.Temperature)
 	}
 	kept := order
 	if d.TopK > 0 && d.TopK < len(order) {
