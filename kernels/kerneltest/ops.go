@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -123,6 +124,30 @@ func (s *suite) matMul(t *testing.T) {
 				first[b != nil] = g[:c.n]
 			}
 			require.Equal(t, first[b != nil], g[:c.n], "%s: the first row depends on the number of rows", what)
+		}
+	}
+}
+
+// Matrices wide enough for a GPU to give a block more outputs, at the numbers of rows
+// at which it may take another kernel. A row has the same bits in all of them.
+func (s *suite) matMulWide(t *testing.T) {
+	got, want := s.pair(t)
+	var w worst
+	defer w.log(t)
+	const k = 72
+	for _, n := range []int{3605, 7213} { // over ¾·150 multiprocessors of 32 and of 64 outputs
+		x, bias := uniform(13, 17*k, 1), uniform(14, n, 1)
+		weights := tensor("w", kernels.F32, matrix(15, n, k), n, k)
+		var before []float32 // of fewer rows
+		for _, rows := range []int{1, 4, 5, 8, 9, 16, 17} {
+			what := fmt.Sprintf("N %d, K %d, rows %d", n, k, rows)
+			g := got.product(x, rows, k, bias, kernels.Matrix, weights)
+			w.compare(t, what, g, want.product(x, rows, k, bias, kernels.Matrix, weights), multiplied)
+			if s.varies(rows) {
+				continue
+			}
+			require.True(t, slices.Equal(before, g[:len(before)]), "%s: rows have other bits than among fewer", what)
+			before = g[:rows*n]
 		}
 	}
 }

@@ -45,6 +45,7 @@ func Run(t *testing.T, traits Traits, open Open) {
 			t.Run("Embed", s.embed)
 			t.Run("Norm", s.norm)
 			t.Run("MatMul", s.matMul)
+			t.Run("MatMulWide", s.matMulWide)
 			t.Run("MatMulLoads", s.matMulLoads)
 			t.Run("Rotate", s.rotate)
 			t.Run("Attention", s.attention)
