@@ -95,7 +95,7 @@ template <typename S, typename T> static int convert(sbc_context *c, const sbc_w
     p.width = int(p.column + p.have == w->k ? p.ld - p.column : p.have);
     const int most = 8 * c->about.sms;
     const S *source = static_cast<const S *>(piece);
-    if (transposed) {
+    if (transposed && r.lines > 1) { // one line is one column of rows, as it is
         const int64_t tiles = int64_t(ceil_div(p.width, kTile)) * ceil_div(p.rows, kTile);
         const dim3 grid(unsigned(std::min<int64_t>(tiles, most)));
         return SBC_LAUNCH(c, (transpose_kernel<S, T>), grid, dim3(kTile, kTileRows), 0, p, source);
