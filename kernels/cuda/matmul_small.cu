@@ -11,37 +11,39 @@
 //
 // tensor_kernel<T, RT, OT, WHOLE>: bfloat16 and float16, on tensor cores
 //   On CUDA cores 16 rows would need 16·2 FLOP of every 2 bytes: 32 TFLOP/s at the 2.0
-//   TB/s of an A100 that has 19.5. So W is the A of mma.m16n8k16, 16 outputs by 16
-//   terms, and x the B, 16 terms by 8 rows, RT of them. One row goes the same way, so
-//   that its bits are those that it has among sixteen; 7/8 of its products are of zeros,
-//   on tensor cores that would otherwise wait for memory.
+//   TB/s of an A100 that has 19.5. So x is the A of mma.m16n8k16, 16 rows by 16 terms,
+//   and W the B, 16 terms by 8 outputs. One row goes the same way, so that its bits are
+//   those that it has among sixteen. Absent rows are zeros: 16 FLOP a byte of W always,
+//   32 TFLOP/s at an A100's memory, a tenth of what its tensor cores do.
 //
-//   Lanes     W goes from memory into A's registers with no shared memory between: four
+//   Lanes     W goes from memory into B's registers with no shared memory between: four
 //             lanes read 64 bytes of an output's row, 16 each. That is 32 terms, two
 //             mma: lane t's 8 terms 8t … 8t+7 stand for terms 2t, 2t+1, 2t+8, 2t+9 of
 //             the first, then of the second. x is read by the same rule, so that W and x
 //             agree on which term is which, and the sum is of all 32.
-//   Block     8 warps share the terms of 16·OT outputs: warp w takes every eighth 64
+//   Block     8 warps share the terms of 8·OT outputs: warp w takes every eighth 64
 //             terms, a cache line of each output's row, in 2 steps of 32.
-//   Grid      N / (16·OT) blocks. 3 of them fit on a multiprocessor, or 2 for more than
+//   Grid      N / (8·OT) blocks. 3 of them fit on a multiprocessor, or 2 for more than
 //             8 rows, so that while one begins or ends others read.
-//   Under way a warp's W comes through a ring of 4 slots, each 32 terms of 16 outputs:
-//             a slot is asked for again as soon as it has been used. 4 slots · 2 loads ·
-//             16 bytes = 128 bytes a thread, 96 KB a multiprocessor with 3 blocks, 64
-//             with 2. By Little's law 2.0 TB/s · 0.6 µs / 108 = 11 KB would do on an
-//             A100, 3.35 TB/s · 0.65 µs / 132 = 16 KB on an H100: also with one block on
-//             each, which is all that a matrix of 4096 outputs makes of 32 of them.
-//   x         is read as float32 and rounded in registers, one step ahead, by every warp
-//             for itself: no term is read twice in a block, so that shared memory would
-//             spare nothing. It comes from the L1 cache, which W is kept out of, or the
-//             L2 cache: for 2·16·OT bytes of W each term is 4·rows bytes. OT grows with
-//             rows, so that x is half as much as W at most: 1 for up to 4 rows, 2 for 8,
-//             4 for 16. Where that would leave multiprocessors without a block it is
-//             less: for 9 to 16 rows of a matrix of 4096 outputs x is as much as W.
-//   Registers 32 of the ring, 4·RT·OT of sums, 8·RT of x to come, 4·RT of x: 48 to 88
-//             and addresses; 80 fit with 3 blocks, 128 with 2.
-//   Shared    the 8 warps' sums, added in the order of warps: 8·8·RT·(16·OT + 4)·4
-//             bytes, 5 KB to 34 KB. The 4 keep lanes on banks of their own.
+//   Under way a warp's W comes through a ring of 8 slots, 32 terms of 8 outputs each, all
+//             asked for again as soon as they have been used: 8 · 16 bytes = 128 bytes a
+//             thread, 96 KB a multiprocessor with 3 blocks, 64 with 2. By Little's law
+//             2.0 TB/s · 0.6 µs / 108 = 11 KB would do on an A100, 3.35 TB/s · 0.65 µs /
+//             132 = 16 KB on an H100: the 32 KB of one block on each as well, which is
+//             all that a matrix of 4096 outputs makes, 32 to a block.
+//   x         is read as float32 and rounded in registers by every warp for itself: no
+//             term is read twice in a block, so that shared memory would spare nothing.
+//             It comes from the L1 cache, which W is kept out of, or the L2 cache, behind
+//             the W that it is multiplied with but sooner. For 16·OT bytes of W each term
+//             is 4·rows bytes. OT grows with rows, so that x is half as much as W at
+//             most: 2 for up to 4 rows, 4 for 8, 8 for 16. Where that would leave
+//             multiprocessors without a block OT is less: for 9 to 16 rows of a matrix of
+//             4096 outputs x is as much as W.
+//   Registers 32 of the ring, 4·OT of sums, 8·RT and more of x, and addresses; 80 fit
+//             with 3 blocks, 128 with 2.
+//   Shared    the 8 warps' sums, added in the order of warps: 8·8·RT·(8·OT + 8)·4 bytes,
+//             6 KB to 36 KB. The 8 behind keep what lanes write in pairs on banks of
+//             their own.
 //   WHOLE     K is a multiple of 8, as in every model that is served; without it x is
 //             read one by one.
 //
@@ -203,9 +205,7 @@ static __device__ __forceinline__ Four four(const float *row, int from, int k, b
 }
 
 static __device__ __forceinline__ void fetch_four(Four &f, const float *w, bool inside) {
-    f = Four();
-    if (!inside) return;
-    const uint4 words = load16_stream(w);
+    const uint4 words = load16_stream(w, inside);
     memcpy(f.v, &words, sizeof words);
 }
 
