@@ -37,7 +37,7 @@ var custom = Target{
 		Folders:      true,
 		GGUF:         true,
 		PrefixCache:  true,
-		Dtypes:       []string{"bfloat16", "float32"},
+		Dtypes:       []string{"bfloat16", "float16", "float32"}, // float16 on GPUs
 	},
 	Program: func(ctx context.Context, given string) (string, error) {
 		if given == "" {
@@ -58,7 +58,15 @@ var custom = Target{
 	},
 	Version: func(ctx context.Context, program string) (string, error) { return firstLine(ctx, program, "--version") },
 	Args: func(c Config) []string {
-		args := append([]string{"--model", c.Model}, vllmFlags(c)...)
+		// Said in any case: left to itself it takes the GPU that a machine has.
+		device := "cpu"
+		if c.GPU {
+			device = "cuda"
+		}
+		args := append([]string{"--model", c.Model, "--device", device}, vllmFlags(c)...)
+		if c.GPU && c.GPUMemory > 0 {
+			args = append(args, "--gpu-memory-utilization", share(c.GPUMemory))
+		}
 		return append(args, c.Extra...)
 	},
 	Payload: openAI,
