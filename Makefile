@@ -26,7 +26,8 @@ OUT        ?=
 # Where `make clients` installs the client libraries that the server is tested with.
 CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/servebench/clients
 
-.PHONY: all build bench test parity lint fuzz serve smollm2 clients benchmarks limits real-sizes compare-cpu compare-all compare-llamacpp clean
+.PHONY: all build bench test parity lint fuzz serve smollm2 clients benchmarks limits real-sizes compare-cpu compare-all compare-llamacpp clean \
+  cuda cuda-resources cuda-sim test-cuda-sim gpu-bundle
 
 all: build
 
@@ -103,6 +104,32 @@ REAL ?= phi-2,llama-2-7b-chat,mistral-7b-instruct
 real-sizes:
 	$(GO) test ./kernels/cpu -run '^$$' -bench 'Matrices/dtype=bfloat16/.*/model=gpt2/rows=(1|4)/'
 	SERVEBENCH_REAL_SIZES=$(REAL) $(GO) test ./serving/cmd/serve -run '^$$' -bench RealSizes -benchtime 3x -v -timeout 0
+
+# The library of CUDA kernels, bin/libservebench_cuda.so, which the server finds next
+# to itself: by the nvcc in PATH or CUDA_HOME, 12.x or 13.x, or by one of pip's
+# packages. CUDA_ARCHS=90 compiles for one architecture alone.
+cuda:
+	kernels/cuda/build.sh
+
+# What nvcc makes of each kernel (registers, shared memory, occupancy): the table that
+# a test holds the library against.
+cuda-resources: cuda
+	$(GO) run ./kernels/cmd/resources
+
+# The same kernels for a simulated device, by g++: three libraries, for speed, for
+# watching every access to memory, and under the address and undefined behaviour
+# sanitizers.
+cuda-sim:
+	kernels/cuda/sim/build.sh
+
+# Everything that can be shown of the CUDA backend without a GPU.
+test-cuda-sim: build cuda-sim
+	GO="$(GO)" kernels/cuda/test.sh
+
+# One folder, bin/gpu-bundle, and the same as .tar.gz, for a machine with a GPU that
+# has neither Go nor a network. Its run.sh builds, tests and measures everything.
+gpu-bundle:
+	GO="$(GO)" kernels/cuda/bundle/make.sh
 
 # The server beside its peers on CPU: bfloat16 weights everywhere, prompts and
 # answers of set lengths, streams; every framework in turn, its server alone on
