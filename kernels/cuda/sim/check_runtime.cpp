@@ -160,6 +160,7 @@ static void memory() {
         WRONG(cudaFree(taken[7]), cudaErrorInvalidValue, "given back before"); // the device is new behind it
     }
     // Memory that is large costs nothing until it is touched, and is zeroed for nothing.
+    EXPECT(sim_set("memory", "8G") == 0, "the memory");
     {
         Device<float> large(1 << 30);
         float x = 0;

@@ -122,13 +122,22 @@ void show(size_t offset, size_t bytes) {
     SIM_ASAN(__asan_unpoison_memory_region(at_offset(offset), bytes));
 }
 
+void region_release() {
+    if (!region_base) return;
+    show(0, region_bytes);
+    munmap(region_valid, region_bytes / kGranule * sizeof *region_valid);
+    munmap(reinterpret_cast<void *>(region_base), region_bytes);
+    region_base = 0, region_bytes = 0, region_valid = nullptr;
+}
+
 } // namespace
 
 bool region_reserve() {
-    if (region_base) return true;
     // Several times the memory that there is, so that it takes a while until what was
     // given back is given again.
-    size_t bytes = kDeviceAt + 4 * most_memory();
+    const size_t bytes = kDeviceAt + 4 * most_memory();
+    if (region_base && (region_bytes == bytes || !allocations.empty())) return true;
+    region_release();
     void *p = reserve(bytes), *valid = p ? reserve(bytes / kGranule * sizeof *region_valid) : nullptr;
     if (!valid) {
         if (p) munmap(p, bytes);
@@ -287,13 +296,8 @@ void memory_release_all() {
         if (a.live) device_release(at_offset(at));
     for (const auto &[at, b] : pinned)
         if (b.live) pinned_release(reinterpret_cast<void *>(at));
-    if (region_base) { // the next may be of another size
-        show(0, region_bytes);
-        munmap(region_valid, region_bytes / kGranule * sizeof *region_valid);
-        munmap(reinterpret_cast<void *>(region_base), region_bytes);
-    }
-    region_base = 0, region_bytes = 0, region_valid = nullptr;
     allocations.clear();
+    cursor = kDeviceAt;
 }
 
 } // namespace sim
