@@ -100,10 +100,10 @@ func TestServeOnCUDA(t *testing.T) {
 	assert.Equal(t, want[0], text+"|")
 }
 
-// TestServeHalfOnCUDA: both 16-bit types answer, from real weights.
+// TestServeHalfOnCUDA: both 16-bit types answer, and auto is the one that suits.
 func TestServeHalfOnCUDA(t *testing.T) {
 	for _, dtype := range []string{"float16", "bfloat16", "auto"} {
-		r := start(t, onCUDA(t, "--model", testdata.Path("models", "tiny-llama"), "--load-format", "auto", "--dtype", dtype)...)
+		r := start(t, onCUDA(t, "--dtype", dtype)...)
 		text := r.answers(t, asked()[:6], true)
 		for i := range text {
 			assert.NotEmpty(t, text[i])
