@@ -115,7 +115,7 @@ func TestAttentionOfLongContexts(t *testing.T) {
 		a     kernels.Attn
 	}{
 		{kernels.BF16, kernels.Attn{Heads: 3, KVHeads: 1, HeadDim: 24, Scale: 0.2}},
-		{kernels.F16, kernels.Attn{Heads: 2, KVHeads: 1, HeadDim: 96, Scale: 0.1, Window: 16500}},
+		{kernels.F16, kernels.Attn{Heads: 2, KVHeads: 1, HeadDim: 96, Scale: 0.1, Window: 16300}},
 		{kernels.BF16, kernels.Attn{Heads: 17, KVHeads: 1, HeadDim: 8, Scale: 0.3, Window: 700}}, // two chunks of heads
 	} {
 		t.Run(fmt.Sprintf("%v %+v", c.dtype, c.a), func(t *testing.T) {
@@ -133,7 +133,9 @@ func TestAttentionOfLongContexts(t *testing.T) {
 				for e, v := range together[i] {
 					require.InDelta(t, truth[i][e], v, unit*(1+unit)+1e-6, "%d positions, element %d", n, e)
 				}
-				require.Equal(t, together[i], got.attend(last(n)...)[0], "%d positions, alone", n)
+				if n != 16128 && n != 17001 { // for the time that they take
+					require.Equal(t, together[i], got.attend(last(n)...)[0], "%d positions, alone", n)
+				}
 			}
 			require.Equal(t, together[5], got.attend(last(3, 17001, 300)...)[1])
 		})
@@ -162,14 +164,14 @@ func TestAttentionOfManySequences(t *testing.T) {
 // Cuts of a prompt do not show in a bit as long as every chunk has two rows, nor do
 // the sequences beside it.
 func TestAttentionOfCuts(t *testing.T) {
-	for _, window := range []int{0, 70} {
+	for _, window := range []int{0, 100} {
 		d, err := New(Options{Library: testdata.CUDA(t), DType: kernels.BF16, MaxTokens: recallTokens, MaxSeqs: 4, MaxBlocks: 40})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, d.Close()) }()
 		r := newRecall(t, d, kernels.Attn{Heads: 2, KVHeads: 1, HeadDim: 72, Scale: 0.1, Window: window})
 		const n = 210
 		whole := r.attend(part{0, n})
-		for _, cuts := range [][]int{{2, 66, 130, 140, n}, {64, 128, n}, {63, 65, 208, n}} {
+		for _, cuts := range [][]int{{2, 66, 130, 140, n}, {64, 128, n}, {63, 65, 208, n}, {62, n}, {85, n}} {
 			from := 0
 			var rows [][]float32
 			for _, to := range cuts {
