@@ -266,9 +266,8 @@ static cudaError_t describe(int device, sbc_device *out) {
     if ((e = cudaRuntimeGetVersion(&out->runtime)) != cudaSuccess) return e;
     // Attributes, as cudaDeviceProp of CUDA 13 has no clocks. Two transfers a clock.
     int clock = 0, width = 0; // kHz, bits
-    if (cudaDeviceGetAttribute(&clock, cudaDevAttrMemoryClockRate, device) != cudaSuccess ||
-        cudaDeviceGetAttribute(&width, cudaDevAttrGlobalMemoryBusWidth, device) != cudaSuccess)
-        clock = 0, cudaGetLastError();
+    if (cudaDeviceGetAttribute(&clock, cudaDevAttrMemoryClockRate, device) != cudaSuccess) clock = 0, cudaGetLastError();
+    if (cudaDeviceGetAttribute(&width, cudaDevAttrGlobalMemoryBusWidth, device) != cudaSuccess) width = 0, cudaGetLastError();
     out->peak_read = clock * 1e3 * 2 * width / 8;
     return cudaSuccess;
 }
