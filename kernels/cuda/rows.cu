@@ -41,8 +41,7 @@ namespace sbc {
 constexpr int kRowThreads = 256;   // of a block of elementwise kernels
 constexpr int kNormThreads = 1024; // most of a norm's block
 constexpr int kNormFours = 8;      // most fours of elements that a thread of a norm keeps
-constexpr int kNormOnes = 32;      // the same of single elements
-constexpr int kNormWidest = kNormThreads * kNormOnes;
+constexpr int kNormOnes = 16;      // the same of single elements: 32 would not fit in 64 registers
 
 // Elements of float32, kWide (4 or 1) at a time: read takes what nobody writes in the
 // kernel, read_own what only this thread writes.
@@ -286,12 +285,17 @@ int sbc_embed(sbc_context *c, sbc_ptr out, const sbc_weight *tokens, const sbc_w
 
 int sbc_norm(sbc_context *c, const sbc_norm_args *a) {
     SBC_TRY(enter(c, true));
-    if (!a || !a->out || !a->x || !a->weight || a->rows < 0 || a->width <= 0 || a->width > kNormWidest)
-        return fail(c, SBC_ARGUMENT, "norm: rows of up to %d elements can be normalised", kNormWidest);
+    if (!a || !a->out || !a->x || !a->weight || a->rows < 0 || a->width <= 0)
+        return fail(c, SBC_ARGUMENT, "norm: there is nothing to be normalised");
+    const bool fours = wide(a->width, a->out, a->x, a->delta, a->weight, a->bias);
+    const int widest = kNormThreads * (fours ? 4 * kNormFours : kNormOnes);
+    if (a->width > widest)
+        return fail(c, SBC_ARGUMENT, "norm: rows of %d elements are too long: up to %d can be normalised%s", int(a->width), widest,
+                    fours ? "" : " where they are no multiple of 4");
     if (a->rows == 0) return SBC_OK;
     auto at = [](sbc_ptr p) { return reinterpret_cast<float *>(p); };
     const NormRows rows = {at(a->out), at(a->x), at(a->delta), at(a->weight), at(a->bias), a->eps, a->mean, a->width};
-    if (wide(a->width, a->out, a->x, a->delta, a->weight, a->bias)) return norm<4>(c, rows, a->rows);
+    if (fours) return norm<4>(c, rows, a->rows);
     return norm<1>(c, rows, a->rows);
 }
 
