@@ -37,6 +37,7 @@ func TestFailures(t *testing.T) {
 				got, err := do(o)
 				if s.injected() == 0 { // there are fewer of this kind
 					require.NoError(t, err)
+					s.fail("")
 					break
 				}
 				failed++
@@ -56,6 +57,7 @@ func TestFailures(t *testing.T) {
 			t.Logf("%d failures, of which %d ended the job", failed, ended)
 		})
 	}
+	s.call("sim_reset")
 	got, err := do(o)
 	require.NoError(t, err)
 	require.Equal(t, want, got)
