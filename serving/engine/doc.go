@@ -45,8 +45,10 @@
 // allowed ids, typical_p, min_tokens as long as it bans something) are what the model
 // cannot draw for. A batch with a row of such a request, or with no token to draw,
 // waits for the step under way, loses the sequences that have ended with it
-// (sched.Revise), and goes the way of steps 3 to 5. A token is the same, whichever way
-// its step went: a device draws as package sample does, but for the rounding of sums.
+// (sched.Revise), and goes the way of steps 3 to 5: the logits of those requests, and
+// no others, come to the host, which samples from them, and the model draws for the
+// rest (Drawer.Both). A token is the same, whichever way its step went: a device draws
+// as package sample does, but for the rounding of sums.
 //
 // Submit and Stream are the other side, for any goroutine. A stream's tokens
 // are published in the memory of its own sequence, which has room for MaxTokens

@@ -132,6 +132,21 @@ func (f *fake) Drawn() ([]int32, error) {
 	return d.ids, nil
 }
 
+func (f *fake) Both(s *kernels.Step, vocab int, draws []kernels.Draw, rows int) ([]float32, []int32, error) {
+	d := &f.draws
+	d.log = append(d.log, fmt.Sprintf("both %d, %d of %d", len(s.Tokens), rows, len(s.Out)))
+	if len(d.under) > 0 || s.From != nil || len(draws) != len(s.Out) || rows >= len(draws) {
+		return nil, nil, f.fails("Both for %d of %d rows with %d steps under way and From %v", rows, len(s.Out), len(d.under), s.From)
+	}
+	d.last = nil
+	q := &submitted{step: *s, draws: draws, vocab: vocab}
+	if err := f.do(q); err != nil {
+		return nil, nil, err
+	}
+	d.ids = q.ids
+	return f.logits[:rows*f.vocab], q.ids, nil
+}
+
 // do computes a step and draws its tokens.
 func (f *fake) do(q *submitted) error {
 	if f.before != nil {
@@ -145,12 +160,12 @@ func (f *fake) do(q *submitted) error {
 		}
 	}
 	q.step.From, q.before = nil, nil
-	logits := make([]float32, len(q.draws)*f.vocab)
-	if err := f.forward(&q.step, logits); err != nil {
+	f.logits = grown(f.logits, len(q.draws)*f.vocab)
+	if err := f.forward(&q.step, f.logits); err != nil {
 		return f.fails("%w", err)
 	}
 	for i, d := range q.draws {
-		q.ids = append(q.ids, modeltest.Draw(&f.draws.sampler, logits[i*f.vocab:][:f.vocab], q.vocab, d))
+		q.ids = append(q.ids, modeltest.Draw(&f.draws.sampler, f.logits[i*f.vocab:][:f.vocab], q.vocab, d))
 	}
 	return nil
 }

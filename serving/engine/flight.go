@@ -1,8 +1,12 @@
 package engine
 
 import (
+	"fmt"
+	"slices"
+
 	"servebench/kernels"
 	"servebench/serving/kvcache"
+	"servebench/serving/sample"
 	"servebench/serving/sched"
 )
 
@@ -11,6 +15,7 @@ type flight struct {
 	step    kernels.Step
 	from    []int32 // step.From's memory
 	rows    []row   // of logits, in the order of step.Out
+	host    int     // of these, the first ones: their logits are wanted on the host
 	draws   []kernels.Draw
 	streams []*Stream // those with tokens in the step
 }
@@ -112,12 +117,29 @@ func (f *flight) want(c sched.Chunk, s *Stream) {
 	}
 }
 
-// draw notes how the token of every row is drawn, and who finds it where.
+// draw notes how the token of every row is drawn, and who finds it where. Rows whose
+// logits are wanted on the host come first, and what is drawn of them is of no use.
 func (f *flight) draw() {
+	f.host = 0
 	for i := range f.rows {
 		s := f.rows[i].stream
-		f.draws = append(f.draws, s.draw())
 		s.row = int32(i)
+		if s.drawable() {
+			f.draws = append(f.draws, s.draw())
+		} else {
+			f.draws = append(f.draws, kernels.Draw{TopP: 1})
+			f.host = i + 1
+		}
+	}
+}
+
+// drew takes what was drawn for the rows that the host does not sample.
+func (f *flight) drew(ids []int32) {
+	for i := f.host; i < len(f.rows); i++ {
+		r := &f.rows[i]
+		if r.id = ids[i]; r.id == kernels.NoToken {
+			r.err = fmt.Errorf("%w: %w", ErrSample, sample.ErrNotFinite)
+		}
 	}
 }
 
@@ -135,4 +157,18 @@ func drawable(b *sched.Batch) bool {
 		}
 	}
 	return tokens > 0
+}
+
+// hostFirst moves those of a batch to its beginning whose logits are wanted on the
+// host.
+func hostFirst(b *sched.Batch) {
+	slices.SortStableFunc(b.Chunks, func(x, y sched.Chunk) int {
+		switch x, y := x.Seq.Owner.(*Stream).drawable(), y.Seq.Owner.(*Stream).drawable(); {
+		case y && !x:
+			return -1
+		case x && !y:
+			return 1
+		}
+		return 0
+	})
 }

@@ -162,7 +162,7 @@ func TestLogitsOnTheHost(t *testing.T) {
 	turns(t, e)
 	require.Equal(t, []string{
 		"submit 1", "submit 1", "drawn 1",
-		"drawn 1", "forward 3", "forward 2",
+		"drawn 1", "both 3, 1 of 2", "both 2, 1 of 2",
 		"submit 1", "submit 1", "drawn 1", "submit 1", "drawn 1", "drawn 1",
 	}, f.draws.log)
 	for s, r := range map[*Stream]Request{s: plain, p: special} {

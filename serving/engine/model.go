@@ -29,17 +29,21 @@ type Model interface {
 
 // Drawer is a Model that may be able to draw tokens itself, as a GPU does, and then
 // takes a step while it computes the one before. The goroutine that calls Forward
-// calls Submit and Drawn, and Forward only when nothing is under way.
+// calls the others, and Forward only when nothing is under way.
 type Drawer interface {
 	Model
 	// Draws reports whether it can, which never changes. If not, the engine calls
-	// neither of the others.
+	// none of the others.
 	Draws() bool
 	// Submit has a step computed behind those under way, of which there is one at
 	// most, and a token drawn for each of its wanted rows, of ids below vocab. The
 	// step and draws are the caller's and are not kept. The step may have From. An
 	// error or a panic ends the sequences of the step, which is not under way then.
 	Submit(step *kernels.Step, vocab int, draws []kernels.Draw) error
+	// Both computes a step without From, and waits for it, with nothing under way. It
+	// draws as Submit and Drawn do, and returns the logits of the first rows of the
+	// step's wanted rows besides, as Forward does those of all.
+	Both(step *kernels.Step, vocab int, draws []kernels.Draw, rows int) (logits []float32, ids []int32, err error)
 	// Drawn waits for the step that was submitted first and returns the ids drawn,
 	// kernels.NoToken for a row of logits that are not finite; they are the
 	// caller's until the next Drawn. It is called once for every Submit that

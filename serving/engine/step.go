@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"servebench/kernels"
-	"servebench/serving/sample"
 	"servebench/serving/sched"
 )
 
@@ -34,17 +33,25 @@ func (e *Engine) compute(b *sched.Batch) error {
 }
 
 // forward computes a batch, samples from its logits and gives every request its
-// token.
+// token. Where the model draws, it does so for those that do not need their logits.
 func (e *Engine) forward(b *sched.Batch) error {
 	f := e.spare()
+	if e.drawer != nil {
+		hostFirst(b)
+	}
 	e.describe(f, b)
+	f.host = len(f.rows)
+	if e.drawer != nil {
+		f.draw()
+	}
 	e.begin(f)
-	logits, err := e.logits(f)
+	logits, ids, err := e.logits(f)
 	if err != nil {
 		return e.fault(err, f)
 	}
 	e.faults = 0
-	e.samplers.sample(logits, e.vocab, e.cfg.SampleVocab, f.rows)
+	e.samplers.sample(logits, e.vocab, e.cfg.SampleVocab, f.rows[:f.host])
+	f.drew(ids)
 	e.sched.Done()
 	e.emit(f)
 	return nil
@@ -85,12 +92,7 @@ func (e *Engine) land() error {
 		return e.fault(err, failed...)
 	}
 	e.faults = 0
-	for i := range f.rows {
-		r := &f.rows[i]
-		if r.id = ids[i]; r.id == kernels.NoToken {
-			r.err = fmt.Errorf("%w: %w", ErrSample, sample.ErrNotFinite)
-		}
-	}
+	f.drew(ids)
 	e.emit(f)
 	return nil
 }
@@ -165,13 +167,22 @@ func (e *Engine) settle(r *row) bool {
 	return true
 }
 
-// logits has the model compute a step; a panic is an error.
-func (e *Engine) logits(f *flight) (logits []float32, err error) {
+// logits has the model compute a step and returns the logits of the rows that the
+// host samples, and what was drawn for all, if there are others; a panic is an error.
+func (e *Engine) logits(f *flight) (logits []float32, ids []int32, err error) {
 	defer e.recovered(&err)
-	if logits, err = e.model.Forward(&f.step); err == nil && len(logits) != len(f.rows)*e.vocab {
-		err = fmt.Errorf("%d logits for %d rows of %d", len(logits), len(f.rows), e.vocab)
+	if f.host == len(f.rows) {
+		logits, err = e.model.Forward(&f.step)
+	} else {
+		logits, ids, err = e.drawer.Both(&f.step, e.cfg.SampleVocab, f.draws, f.host)
+		if err == nil {
+			err = e.check(f, ids)
+		}
 	}
-	return logits, err
+	if err == nil && len(logits) != f.host*e.vocab {
+		err = fmt.Errorf("%d logits for %d rows of %d", len(logits), f.host, e.vocab)
+	}
+	return logits, ids, err
 }
 
 // queue has the model take a step; a panic is an error.
@@ -187,15 +198,20 @@ func (e *Engine) drawn(f *flight) (ids []int32, err error) {
 	if ids, err = e.drawer.Drawn(); err != nil {
 		return nil, err
 	}
+	return ids, e.check(f, ids)
+}
+
+// check reports what cannot be drawn for the rows of f.
+func (e *Engine) check(f *flight, ids []int32) error {
 	if len(ids) != len(f.rows) {
-		return nil, fmt.Errorf("%d tokens drawn for %d rows", len(ids), len(f.rows))
+		return fmt.Errorf("%d tokens drawn for %d rows", len(ids), len(f.rows))
 	}
 	for i, id := range ids {
 		if id != kernels.NoToken && (id < 0 || int(id) >= e.cfg.SampleVocab) {
-			return nil, fmt.Errorf("token %d drawn for row %d, of %d that there are", id, i, e.cfg.SampleVocab)
+			return fmt.Errorf("token %d drawn for row %d, of %d that there are", id, i, e.cfg.SampleVocab)
 		}
 	}
-	return ids, nil
+	return nil
 }
 
 // recovered makes a panic of the model's the error that a call of it ends with.

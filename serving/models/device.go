@@ -47,6 +47,23 @@ func (m *Model) Drawn() ([]int32, error) {
 	return m.drawer.Drawn()
 }
 
+// Both is Submit and Drawn for a step that is waited for, with nothing under way, and
+// returns the logits of the first rows of its wanted rows besides: no others leave
+// the device. They are the caller's as Forward's are.
+func (m *Model) Both(s *kernels.Step, vocab int, draws []kernels.Draw, rows int) (logits []float32, ids []int32, err error) {
+	if rows < 0 || rows > len(s.Out) {
+		return nil, nil, fmt.Errorf("logits of %d of the %d wanted rows of a step", rows, len(s.Out))
+	}
+	if err := m.Submit(s, vocab, draws); err != nil {
+		return nil, nil, err
+	}
+	if ids, err = m.drawer.Drawn(); err != nil {
+		return nil, nil, err
+	}
+	logits, err = m.dev.Read(m.logits, rows*m.spec.Vocab)
+	return logits, ids, err
+}
+
 // Capture has the device keep the operations of steps in which up to most sequences
 // decode, where it can, and returns the rows of those that it keeps: 1, 2, 4, 8, 16
 // and from there multiples of 16, the sizes that vLLM captures at first, and most

@@ -143,6 +143,38 @@ func TestSubmit(t *testing.T) {
 	}
 }
 
+// TestBoth has the first rows' logits come with everybody's tokens.
+func TestBoth(t *testing.T) {
+	limits := models.Limits{MaxTokens: 40, MaxSeqs: 7, Blocks: 70, BlockSize: blockSize}
+	prompts := [][]int32{{1, 2, 3}, {4}, {5, 6}}
+	step := func() *kernels.Step {
+		d := decodeSteps{lens: make([]int32, len(prompts)), blocks: 4, size: blockSize}
+		return d.step(prompts, false)
+	}
+	plain, err := models.Open(ref.New(kernels.F32), tiny(t, "tiny-llama"), limits)
+	require.NoError(t, err)
+	want, err := plain.Forward(step())
+	require.NoError(t, err)
+	_, _, err = plain.Both(step(), 90, draws(3, 0), 1)
+	require.ErrorContains(t, err, "draws no tokens")
+
+	m, err := models.Open(modeltest.NewQueue(ref.New(kernels.F32)), tiny(t, "tiny-llama"), limits)
+	require.NoError(t, err)
+	var sampler sample.Sampler
+	for rows := range 4 {
+		logits, ids, err := m.Both(step(), 90, draws(3, 0), rows)
+		require.NoError(t, err)
+		require.Equal(t, want[:rows*m.VocabSize()], logits)
+		for q, w := range draws(3, 0) {
+			require.Equal(t, modeltest.Draw(&sampler, want[q*m.VocabSize():][:m.VocabSize()], 90, w), ids[q])
+		}
+	}
+	for _, rows := range []int{-1, 4} {
+		_, _, err = m.Both(step(), 90, draws(3, 0), rows)
+		require.ErrorContains(t, err, "of the 3 wanted rows")
+	}
+}
+
 // TestBuckets looks at the sizes that are kept, and at their number.
 func TestBuckets(t *testing.T) {
 	for most, want := range map[int][]int{
