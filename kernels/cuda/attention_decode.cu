@@ -29,7 +29,7 @@
 // Window    Positions before it are neither read nor looked up: their blocks may be Freed.
 // Shared    544·(width+8) + 544 + 4·(sequences+1) bytes, 74,596 at width 128 with 16
 //           sequences; 16-byte rows. Blocks on a multiprocessor: 3 on an H100, 2 on an
-//           A100, 1 where there are 100 KB.
+//           A100, 1 where there are 100 KB. Registers, 102 to 164, would do for 3.
 // Memory    4·(E'+2) bytes for each sequence the context allows, query head and piece, in
 //           sbc_context.partial: 4,096 positions, 64 sequences of Llama-2-7B: 18 MB.
 // Sums      scores and sums float32; weights are rounded to T, and so summed.

@@ -50,8 +50,8 @@
 //
 // A step's row has the same bits whatever the other rows are, but not however many
 // they are. Up to 16 rows are multiplied by kernels of their own, which give a row
-// the same bits whether it is alone or one of 16; more are cuBLASLt's. Attention cuts
-// the contexts of sequences with one row in as many pieces as fill the GPU with so
-// many of them, and treats sequences with several rows by another kernel. Rounded
+// the same bits whether it is alone or one of 16; more are cuBLASLt's. Attention
+// depends on no other sequence, but on whether a row's own has one row in the step,
+// whose context is cut in pieces, or several, for which there is another kernel. Rounded
 // sums then differ in the last bits. kernels/kerneltest holds all of that.
 package cuda
