@@ -4,7 +4,8 @@
 #
 #  1. the simulator's own tests, and those of the C ABI, without Go
 #  2. package cuda on the library that watches every access: each operation beside the
-#     reference, and every call of the runtime failing in turn
+#     reference, and every call of the runtime failing in turn; drawn tokens beside the
+#     CPU's
 #  3. the same operations under the address and undefined behaviour sanitizers
 #  4. whole models, the engine and the server
 #  5. the suite, which measures the server on the simulated device
@@ -27,7 +28,10 @@ export SERVEBENCH_CUDA_SIM=required SBC_SIM_MEMORY=${SBC_SIM_MEMORY:-256M}
 
 simulator() { kernels/cuda/sim/build.sh test >/dev/null; }
 
-operations() { SERVEBENCH_CUDA_LIBRARY=$library.so "$go" test -count=1 -timeout 30m ./kernels/cuda; }
+operations() {
+  SERVEBENCH_CUDA_LIBRARY=$library.so "$go" test -count=1 -timeout 30m ./kernels/cuda
+  SERVEBENCH_CUDA_LIBRARY=$library.so "$go" test -count=1 -timeout 30m -run Device ./serving/sample
+}
 
 # The sanitizer's runtime has to be there before the library that needs it. It stays
 # out of the go command's own processes.

@@ -26,6 +26,7 @@ flags=(-trimpath -ldflags '-s -w')
 "$go" build "${flags[@]}" -o "$new/bin/" ./serving/cmd/serve ./serving/cmd/tokenize
 "$go" test -c "${flags[@]}" -o "$new/bin/cuda.test" ./kernels/cuda
 "$go" test -c "${flags[@]}" -o "$new/bin/models.test" ./serving/models
+"$go" test -c "${flags[@]}" -o "$new/bin/sample.test" ./serving/sample
 "$go" test -c "${flags[@]}" -o "$new/bin/serve.test" ./serving/cmd/serve
 "$go" test -c "${flags[@]}" -tags gpu -o "$new/bin/benchtests.test" ./benchtests
 tar -czf "$new/programs.tar.gz" -C "$new" bin
@@ -39,7 +40,7 @@ git ls-files -z --cached --others --exclude-standard -- kernels/cuda ':!kernels/
   while IFS= read -r -d '' file; do
     [ -f "$file" ] && install -D -m "$(stat -c %a "$file")" "$file" "$new/$file"
   done
-mkdir -p "$new/serving/models" "$new/serving/cmd/serve" "$new/benchtests"
+mkdir -p "$new/serving/models" "$new/serving/sample" "$new/serving/cmd/serve" "$new/benchtests"
 mv "$new/kernels/cuda/bundle/run.sh" "$new/run.sh"
 rm -r "$new/kernels/cuda/bundle"
 { git describe --always --dirty 2>/dev/null || echo unknown; } >"$new/version"

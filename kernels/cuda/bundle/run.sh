@@ -19,6 +19,7 @@
 #   kernels   every operation beside the reference in Go, with the table of cases that
 #             all devices pass
 #   models    logits of tiny models of each architecture beside Transformers'
+#   tokens    what the device draws, beside the sampler on the CPU
 #   server    the server's own tests
 #   limits    what the GPU does at most: reading memory, multiply-adds, tensor cores;
 #             and every kernel's GB/s, TFLOP/s and share of that
@@ -34,7 +35,7 @@ cd "$bundle" || exit 1
 say() { printf '%s\n' "run.sh: $*" >&2; }
 usage() { say "$*"; sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
-stages=build,kernels,models,server,limits,tiny,gpt2,llama
+stages=build,kernels,models,tokens,server,limits,tiny,gpt2,llama
 only=$stages simulated="" out="" seconds=10 models=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -165,6 +166,7 @@ once=()
 [ -n "$simulated" ] && once=(-test.benchtime 1x -test.short)
 stage kernels in_folder kernels/cuda ../../bin/cuda.test -test.v -test.timeout 30m
 stage models in_folder serving/models ../../bin/models.test -test.v -test.timeout 30m -test.run 'CUDA|Parity'
+stage tokens in_folder serving/sample ../../bin/sample.test -test.v -test.timeout 30m -test.run Device
 stage server in_folder serving/cmd/serve ../../../bin/serve.test -test.v -test.timeout 30m
 stage limits in_folder kernels/cuda ../../bin/cuda.test -test.run '^$' -test.bench . -test.timeout 30m "${once[@]}"
 
@@ -203,7 +205,7 @@ figures() { # figures TITLE PATTERN FILE...
   printf '\nBundle %s, library %s, %s.\n\n' "$(cat version 2>/dev/null)" "${library#"$bundle"/}" "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
   printf '| stage | result | seconds | log |\n|---|---|---|---|\n'
   printf '%s\n' "${rows[@]}"
-  figures "Tests" '^(--- FAIL|FAIL|ok|PASS|panic:)|^ +--- FAIL|SKIPPED' "$out/kernels.log" "$out/models.log" "$out/server.log"
+  figures "Tests" '^(--- FAIL|FAIL|ok|PASS|panic:)|^ +--- FAIL|SKIPPED' "$out/kernels.log" "$out/models.log" "$out/tokens.log" "$out/server.log"
   figures "Logits beside Transformers'" '^ *\| (model|tiny)' "$out/models.log"
   figures "Kernels" '^Benchmark|^cpu:' "$out/limits.log"
   figures "Serving" '^#  ' "$out"/tiny.log "$out"/gpt2.log "$out"/llama*.log
