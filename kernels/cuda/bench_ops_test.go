@@ -46,15 +46,13 @@ func multiply(b *testing.B, d *benched, w []kernels.Weight, rows int) {
 	x := d.rows(b, rows, k)
 	out, err := d.NewBuffer(rows, n)
 	require.NoError(b, err)
-	require.NoError(b, d.Begin(rowsOf(rows)))
 	next := 0
 	size := float64(d.DType().Size())
 	work := benchWork{bytes: float64(n*k)*size + 4*float64(rows*(n+k)), flops: 2 * float64(rows*n*k), dots: d.DType() != kernels.F32}
-	d.measure(b, work, func() {
+	d.measure(b, work, rowsOf(rows), func() {
 		d.MatMul(out, x, w[next], nil, rows)
 		next = (next + 1) % len(w)
 	})
-	require.NoError(b, d.End())
 }
 
 // BenchmarkAttention runs one layer's attention: decoding one token of every
@@ -89,18 +87,16 @@ func attend(b *testing.B, d *benched, seqs, rows, length int, a kernels.Attn) {
 	qkv := d.rows(b, seqs*rows, (a.Heads+2*a.KVHeads)*a.HeadDim)
 	out, err := d.NewBuffer(seqs*rows, a.Heads*a.HeadDim)
 	require.NoError(b, err)
-	require.NoError(b, d.Begin(stepOf(seqs, rows, length)))
 	seen := float64(rows) * (float64(length) - float64(rows-1)/2) // positions, over the rows of a sequence
 	work := benchWork{
 		bytes: float64(2*seqs*length*a.KVHeads*a.HeadDim*d.DType().Size()) + 8*float64(seqs*rows*a.Heads*a.HeadDim),
 		flops: 4 * float64(seqs) * seen * float64(a.Heads*a.HeadDim), dots: rows > 1,
 	}
 	layer := 0
-	d.measure(b, work, func() {
+	d.measure(b, work, stepOf(seqs, rows, length), func() {
 		d.Attention(out, qkv, kv, layer, a)
 		layer = (layer + 1) % kv.Shape().Layers
 	})
-	require.NoError(b, d.End())
 }
 
 // BenchmarkRows runs the small operations of a step of Llama-2-7B's widths. Their
@@ -113,11 +109,9 @@ func BenchmarkRows(b *testing.B) {
 		run := func(op string, bytes int, prepare func(b *testing.B, d *benched, rows int) func()) {
 			b.Run(fmt.Sprintf("rows=%d/op=%s", rows, op), func(b *testing.B) {
 				d := openBench(b, kernels.BF16)
-				rows := d.small(rows)
+				rows, warm := d.small(rows), rows < 2048
 				do := prepare(b, d, rows)
-				require.NoError(b, d.Begin(rowsOf(rows)))
-				d.measure(b, benchWork{bytes: float64(rows * bytes), warm: rows < 2048}, do)
-				require.NoError(b, d.End())
+				d.measure(b, benchWork{bytes: float64(rows * bytes), warm: warm}, rowsOf(rows), do)
 			})
 		}
 		run("embed", width*(2+4), func(b *testing.B, d *benched, rows int) func() {

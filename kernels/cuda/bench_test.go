@@ -71,11 +71,12 @@ type benchWork struct {
 	warm  bool // bytes may lie in the second-level cache: memory is no bound
 }
 
-// measure times an operation that is queued many times over, by the GPU's own
-// clock, and reports what it read and computed in the best round. %peak is the
+// measure times an operation of a step that is queued many times over, by the GPU's
+// own clock, and reports what it read and computed in the best round. %peak is the
 // time that the limits measured beside it allow, as a share of that round's.
-func (d *benched) measure(b *testing.B, w benchWork, op func()) {
+func (d *benched) measure(b *testing.B, w benchWork, s *kernels.Step, op func()) {
 	d.look(b)
+	require.NoError(b, d.Begin(s))
 	times := d.small(20)
 	round := func() float64 {
 		sec, err := d.Time(func() {
@@ -91,6 +92,7 @@ func (d *benched) measure(b *testing.B, w benchWork, op func()) {
 	for b.Loop() {
 		best = min(best, round())
 	}
+	require.NoError(b, d.End())
 	d.look(b)
 	d.report(b, w, best)
 }
