@@ -76,6 +76,9 @@ func TestSeveral(t *testing.T) {
 
 // A captured step leaves nothing for the garbage collector, nor does one that is not.
 func TestGarbage(t *testing.T) {
+	if testdata.Race {
+		t.Skip("SKIPPED, not tested here: under the race detector pools forget what they are given")
+	}
 	d := newDevice(t, kernels.BF16)
 	d.options.MaxTokens = 24 // of the job's buffers
 	j := &job{d: d}
