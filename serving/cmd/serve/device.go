@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"servebench/kernels"
 	"servebench/kernels/cpu"
@@ -156,7 +157,7 @@ func (o *options) devices() (lines []string) {
 	all, err := cuda.Devices(o.cudaLibrary)
 	switch {
 	case err != nil:
-		return append(lines, "cuda: "+err.Error())
+		return append(lines, "cuda: "+strings.TrimPrefix(err.Error(), "cuda: "))
 	case len(all) == 0:
 		return append(lines, "cuda: "+cuda.ErrNoDevice.Error())
 	}

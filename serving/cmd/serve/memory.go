@@ -171,7 +171,7 @@ func (o *options) fit(spec models.Spec, l models.Limits, n need, p *place) (mode
 		}
 		left := "are free"
 		if p.gpu() {
-			left = fmt.Sprintf("are what --gpu-memory-utilization %g leaves beside what is in use;", o.gpuUtil)
+			left = fmt.Sprintf("are what --gpu-memory-utilization %g leaves beside what is in use", o.gpuUtil)
 			less += "; --device cpu takes the machine's memory"
 		}
 		return l, usage("model %s does not fit into %s: its weights take %s in %s, and beside them loading takes up to %s, later a step's activations %s and the KV cache %s a token; %s of %s %s.%s "+less,
