@@ -159,6 +159,19 @@ static void memory() {
         EXPECT(sim_reports() == 0, "%s", sim_last_report());
         WRONG(cudaFree(taken[7]), cudaErrorInvalidValue, "given back before"); // the device is new behind it
     }
+    // What lives long leaves no holes that are too small for what comes later.
+    {
+        EXPECT(sim_set("memory", "64M") == 0, "the memory");
+        std::vector<char *> small;
+        char *p = nullptr, *q = nullptr;
+        for (int i = 0; i < 2000; i++) {
+            EXPECT(cudaMalloc(&p, 30 << 20) == cudaSuccess && cudaMalloc(&q, 100) == cudaSuccess, "round %d", i);
+            small.push_back(q);
+            cudaFree(p);
+        }
+        for (char *s : small) cudaFree(s);
+        EXPECT(sim_live_objects() == 0, "%llu are held", static_cast<unsigned long long>(sim_live_objects()));
+    }
     // Memory that is large costs nothing until it is touched, and is zeroed for nothing.
     EXPECT(sim_set("memory", "8G") == 0, "the memory");
     {

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <map>
 
 #ifdef __SANITIZE_ADDRESS__
@@ -32,6 +33,8 @@ namespace {
 constexpr size_t kAlign = 512;        // addresses are 256 behind a multiple of it
 constexpr size_t kCheap = 1 << 20;    // from it on poison is mapped, not written
 constexpr size_t kPoisonPage = 4 << 20;
+constexpr size_t kSpare = 256ull << 30; // addresses
+constexpr size_t kGraves = 4096;      // of what was given back so many are remembered
 
 struct Allocation {
     size_t bytes;
@@ -39,7 +42,8 @@ struct Allocation {
     bool live;
     uint64_t serial;
 };
-std::map<size_t, Allocation> allocations; // by offset; those given back stay until their place is taken
+std::map<size_t, Allocation> allocations; // by offset; those given back stay a while, to be named
+std::deque<size_t> graves;                // offsets of those given back, the oldest first
 size_t cursor;                            // offset where the next may go
 uint64_t serial;
 size_t used[kMostDevices];
@@ -104,7 +108,7 @@ bool place(size_t need, size_t *out) {
             if (it->second.live) at = it->first - it->first % kAlign + footprint(it->second.bytes) + kAlign;
         at = round_to(at, kAlign);
         if (at + need + kAlign > region_bytes) continue;
-        allocations.erase(allocations.lower_bound(at), allocations.lower_bound(at + need));
+        allocations.erase(allocations.lower_bound(at), allocations.lower_bound(at + need)); // all given back
         cursor = at + need;
         *out = at + kGranule;
         return true;
@@ -133,9 +137,9 @@ void region_release() {
 } // namespace
 
 bool region_reserve() {
-    // Several times the memory that there is, so that it takes a while until what was
-    // given back is given again.
-    const size_t bytes = kDeviceAt + 4 * most_memory();
+    // Many times the memory that there is: it takes long until what was given back is
+    // given again, and what lives long does not leave only small holes.
+    const size_t bytes = kDeviceAt + 64 * most_memory() + kSpare;
     if (region_base && (region_bytes == bytes || !allocations.empty())) return true;
     region_release();
     void *p = reserve(bytes), *valid = p ? reserve(bytes / kGranule * sizeof *region_valid) : nullptr;
@@ -217,8 +221,14 @@ cudaError_t device_release(void *p) {
     Allocation &a = it->second;
     a.live = false;
     used[a.device] -= footprint(a.bytes);
-    device_fill(p, 255, a.bytes);
+    fill(p, a.bytes < kCheap ? 255 : 0, a.bytes); // pages of zeros join what is free, and cost nothing
     make_invalid(it->first, a.bytes);
+    graves.push_back(it->first);
+    if (graves.size() > kGraves) {
+        auto oldest = allocations.find(graves.front());
+        if (oldest != allocations.end() && !oldest->second.live) allocations.erase(oldest);
+        graves.pop_front();
+    }
     return cudaSuccess;
 }
 
@@ -297,6 +307,7 @@ void memory_release_all() {
     for (const auto &[at, b] : pinned)
         if (b.live) pinned_release(reinterpret_cast<void *>(at));
     allocations.clear();
+    graves.clear();
     cursor = kDeviceAt;
 }
 
