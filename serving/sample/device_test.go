@@ -160,6 +160,34 @@ func TestDeviceDraws(t *testing.T) {
 	t.Logf("%d of %d tokens differ", others, drawn)
 }
 
+// TestDeviceKeepsAsMany holds the tokens of rows that leave as many candidates as a
+// device keeps at hand (kList of draw_block.cuh), and one more or less.
+func TestDeviceKeepsAsMany(t *testing.T) {
+	dev := openDevice(t)
+	rng := rand.New(rand.NewPCG(6, 5))
+	const vocab, list = 6001, 3072
+	var s Sampler
+	var rows [][]float32
+	var draws []Draw
+	for _, n := range []int{list - 1, list, list + 1} {
+		for range 5 {
+			row := make([]float32, vocab)
+			for i, id := range rng.Perm(vocab) {
+				if row[id] = -20; i < n {
+					row[id] = rng.Float32()
+				}
+			}
+			rows = append(rows, row)
+			draws = append(draws, Draw{Params: Params{Temperature: 1, TopP: 0.9999, Seed: rng.Uint64()}, Vocab: vocab})
+		}
+	}
+	for i, id := range drawOn(t, dev, rows, vocab, draws) {
+		if want := sample(t, &s, rows[i], draws[i]); id != want {
+			require.LessOrEqual(t, border(&s, draws[i], id), 1e-9, "row %d: got %d, want %d", i, id, want)
+		}
+	}
+}
+
 // TestDeviceDrawsAlone holds that a row's token does not depend on the other rows.
 func TestDeviceDrawsAlone(t *testing.T) {
 	dev := openDevice(t)
