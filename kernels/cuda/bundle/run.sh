@@ -30,6 +30,7 @@
 # The GPU is the first that CUDA_VISIBLE_DEVICES leaves.
 set -uo pipefail
 bundle=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+from=$PWD # where paths that are given begin
 cd "$bundle" || exit 1
 
 say() { printf '%s\n' "run.sh: $*" >&2; }
@@ -43,8 +44,8 @@ while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || usage "$1 needs a value"
     case $1 in
     --only) only=$2 ;;
-    --simulated) simulated=$(realpath -e "$2") || usage "--simulated: $2 is not there" ;;
-    --out) out=$2 ;;
+    --simulated) simulated=$(cd "$from" && realpath -e "$2") || usage "--simulated: $2 is not there" ;;
+    --out) out=$(cd "$from" && realpath -m "$2") ;;
     --seconds) seconds=$2 ;;
     --model) models+=("$2") ;;
     esac
