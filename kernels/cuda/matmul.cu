@@ -16,7 +16,8 @@ namespace sbc {
 constexpr int kMostInputs = 1 << 24;
 constexpr int kMostOutputs = 1 << 30;
 
-// kAligned is what sbc_alloc aligns memory to; cuBLASLt's choice counts on it.
+// kAligned is what sbc_alloc aligns memory to. The algorithm that cuBLASLt names for a
+// shape counts on it, of the bias too, and is kept for whatever has the shape.
 constexpr uint64_t kAligned = 256;
 
 static bool overlap(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes) { return a < b + b_bytes && b < a + a_bytes; }
@@ -31,8 +32,9 @@ static int check_product(sbc_context *c, sbc_ptr out, sbc_ptr x, const sbc_weigh
     if (rows < 0 || rows > c->options.max_tokens)
         return fail(c, SBC_ARGUMENT, "sbc_matmul of %d rows: the context has room for %d", rows, c->options.max_tokens);
     if (!out || !x || !w->data) return fail(c, SBC_ARGUMENT, "sbc_matmul needs memory for out, x and the matrix");
-    if ((out | x | w->data) % kAligned != 0 || bias % sizeof(float) != 0)
-        return fail(c, SBC_ARGUMENT, "sbc_matmul: out, x and the matrix begin at multiples of %d bytes, as sbc_alloc gives them", int(kAligned));
+    if ((out | x | w->data | bias) % kAligned != 0)
+        return fail(c, SBC_ARGUMENT, "sbc_matmul: out, x, the matrix and the bias begin at multiples of %d bytes, as sbc_alloc gives them",
+                    int(kAligned));
     const uint64_t row = uint64_t(rows) * sizeof(float);
     if (overlap(out, row * uint64_t(w->n), x, row * uint64_t(w->k))) return fail(c, SBC_ARGUMENT, "sbc_matmul: out overlaps x");
     return SBC_OK;
