@@ -22,9 +22,8 @@ parts=("$@")
 
 say() { printf '%s\n' "test.sh: $*" >&2; }
 
-# Nothing of this is skipped for want of a library. A server takes 0.9 of the
-# device's memory for its cache, which is the host's here.
-export SERVEBENCH_CUDA_SIM=required SBC_SIM_MEMORY=${SBC_SIM_MEMORY:-256M}
+# Nothing of this is skipped for want of a library.
+export SERVEBENCH_CUDA_SIM=required
 
 simulator() { kernels/cuda/sim/build.sh test >/dev/null; }
 
@@ -48,10 +47,11 @@ serving() {
 }
 
 # -device cpu asks no driver for anything; what the server computes on is its affair.
+# It takes 0.9 of the device's memory for its cache, which is the host's here.
 suite() {
   local results
   results=$(mktemp -d)
-  SERVEBENCH_CUDA_LIBRARY=${library}_fast.so "$go" test ./benchtests -tags gpu -run '^$' -bench . -timeout 0 -benchtime 4x \
+  SBC_SIM_MEMORY=${SBC_SIM_MEMORY:-256M} SERVEBENCH_CUDA_LIBRARY=${library}_fast.so "$go" test ./benchtests -tags gpu -run '^$' -bench . -timeout 0 -benchtime 4x \
     -framework custom -device cpu -launch process -serve-args "--device cuda" -model "smollm2-135m-instruct=testdata/serve" \
     -load-format dummy -task fixed -input-len 21 -output-len 16 -concurrency 1,4 -results "$results"
   # It was the simulated device that was measured, not the CPU.

@@ -122,7 +122,6 @@ build_library() {
 have_nvcc() { SERVEBENCH_TOOLKIT=own kernels/cuda/toolkit.sh >/dev/null 2>&1; }
 if [ -n "$simulated" ]; then
   library=$simulated
-  export SBC_SIM_MEMORY=${SBC_SIM_MEMORY:-256M} # a server takes 0.9 of it, which is the host's
   wanted build && note build "not done: the device is simulated by $simulated"
 elif have_nvcc; then
   stage build build_library
@@ -178,6 +177,7 @@ serve() {
   local device=(-device cuda) time=${seconds}s streams=1,4,16,64
   if [ -n "$simulated" ]; then
     device=(-device cpu) time=2x streams=1,4
+    local -x SBC_SIM_MEMORY=${SBC_SIM_MEMORY:-256M} # the server takes 0.9 of it, which is the host's
   fi
   stage "$name" in_folder benchtests ../bin/benchtests.test -test.run '^$' -test.bench . -test.timeout 0 -test.benchtime "$time" \
     -framework custom -launch process "${device[@]}" \
