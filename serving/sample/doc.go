@@ -28,6 +28,9 @@
 // others out. A masked logit is −Inf, which no bias or penalty changes, so the
 // order of masks among them is of no matter.
 //
+// A GPU takes steps 1, 5 to 8 and 10 where the logits are, with Vocab of step 2, and
+// draws the same tokens (kernels/cuda/draw.cu, which TestDeviceDraws compares).
+//
 // Sampler.Logprobs tells the log-probabilities of the same row as the model gave
 // it, before steps 2 to 10 (vLLM's logprobs_mode raw_logprobs).
 //
