@@ -122,9 +122,12 @@ cuda-resources: cuda
 cuda-sim:
 	kernels/cuda/sim/build.sh
 
-# Everything that can be shown of the CUDA backend without a GPU.
+# Everything that can be shown of the CUDA backend without a GPU, or PARTS of it:
+# simulator, operations, sanitized, serving, suite.
+PARTS ?=
+
 test-cuda-sim: build cuda-sim
-	GO="$(GO)" kernels/cuda/test.sh
+	GO="$(GO)" kernels/cuda/test.sh $(PARTS)
 
 # One folder, bin/gpu-bundle, and the same as .tar.gz, for a machine with a GPU that
 # has neither Go nor a network. Its run.sh builds, tests and measures everything.
