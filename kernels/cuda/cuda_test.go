@@ -20,7 +20,13 @@ import (
 // newDevice opens the library under test; what it made is closed with the test.
 func newDevice(t testing.TB, dtype kernels.DType) *Device {
 	t.Helper()
-	d, err := New(Options{Library: testdata.CUDA(t), DType: dtype, MaxTokens: kerneltest.MaxRows, MaxSeqs: kerneltest.MaxRows,
+	return newDeviceOf(t, testdata.CUDA(t), dtype)
+}
+
+// newDeviceOf is newDevice of another library.
+func newDeviceOf(t testing.TB, library string, dtype kernels.DType) *Device {
+	t.Helper()
+	d, err := New(Options{Library: library, DType: dtype, MaxTokens: kerneltest.MaxRows, MaxSeqs: kerneltest.MaxRows,
 		MaxBlocks: kerneltest.MaxBlocks})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
@@ -30,9 +36,16 @@ func newDevice(t testing.TB, dtype kernels.DType) *Device {
 // smallRows is kSmallRows of internal.cuh: more are multiplied by cuBLASLt.
 const smallRows = 16
 
+// Every access is watched in the dtype that servers run in, and in all of them by
+// `make test-cuda-sim`: it takes twice the time.
 func TestDevice(t *testing.T) {
 	traits := kerneltest.Traits{DTypes: []kernels.DType{kernels.F32, kernels.BF16, kernels.F16}, RoundsWeights: true, SameRows: smallRows}
-	kerneltest.Run(t, traits, func(t *testing.T, dtype kernels.DType) kernels.Device { return newDevice(t, dtype) })
+	kerneltest.Run(t, traits, func(t *testing.T, dtype kernels.DType) kernels.Device {
+		if dtype == kernels.BF16 {
+			return newDevice(t, dtype)
+		}
+		return newDeviceOf(t, testdata.FastCUDA(t), dtype)
+	})
 }
 
 // Devices come and go, are open side by side, and keep out of each other's way.
