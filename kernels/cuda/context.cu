@@ -112,8 +112,8 @@ int check_blas(sbc_context *c, cublasStatus_t s, const char *doing) {
 
 // bind makes a GPU the calling thread's. The runtime is asked only where it changes:
 // weights are loaded by one thread and steps begun by another, each for long.
+static thread_local int bound = -1;
 static cudaError_t bind(int device) {
-    static thread_local int bound = -1;
     if (bound == device) return cudaSuccess;
     cudaError_t e = cudaSetDevice(device);
     if (e == cudaSuccess) bound = device;
@@ -287,6 +287,7 @@ static int open_context(sbc_context *c) {
     if (c->about.major < 8)
         return fail(c, SBC_ARCHITECTURE, "GPU %d, %s, has compute capability %d.%d: 8.0 (Ampere) is the least", device, c->about.name,
                     c->about.major, c->about.minor);
+    bound = -1; // a GPU that cannot be taken says so here
     SBC_TRY(check(c, bind(device), "taking the GPU"));
     cudaStream_t stream = nullptr;
     SBC_TRY(check(c, cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream"));
@@ -312,7 +313,7 @@ static void first(int *status, cudaError_t e, const char *doing) {
 static int give_back(sbc_context *c) {
     Host *h = c->host;
     int status = SBC_OK;
-    first(&status, bind(c->options.device), "taking the GPU");
+    if (c->stream) first(&status, bind(c->options.device), "taking the GPU");
     if (c->capturing) {
         cudaGraph_t graph = nullptr;
         record_end(c, &graph);

@@ -48,7 +48,8 @@ int sbc_graph_begin(sbc_context *c, int32_t rows) {
     const sbc_options &o = c->options;
     if (rows < 1 || rows > o.max_seqs || rows > o.max_tokens)
         return fail(c, SBC_ARGUMENT, "a graph of %d rows, 1 to %d can be", rows, o.max_seqs < o.max_tokens ? o.max_seqs : o.max_tokens);
-    SBC_TRY(check(c, cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal), "recording a graph"));
+    // Other modes bind a recording to a thread, and refuse what enter refuses too.
+    SBC_TRY(check(c, cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeRelaxed), "recording a graph"));
     c->capturing = true;
     c->host->recorded = SBC_OK;
     StepView &v = c->step;
