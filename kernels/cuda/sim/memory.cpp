@@ -116,21 +116,38 @@ bool place(size_t need, size_t *out) {
     return false;
 }
 
-// hide makes bytes that must not be touched so for AddressSanitizer.
+#ifdef __SANITIZE_ADDRESS__
+// hide makes bytes known to AddressSanitizer as none that may be touched, show as
+// such. Its account of them is an eighth of their size, and written: of what is
+// large the ends have to do, and what was never hidden needs no showing.
+size_t hidden_end; // offset behind all that was ever hidden
+constexpr size_t kHidden = 1 << 20;
 void hide(size_t offset, size_t bytes) {
-    (void)offset, (void)bytes;
-    SIM_ASAN(__asan_poison_memory_region(at_offset(offset), bytes));
+    hidden_end = std::max(hidden_end, offset + bytes);
+    if (bytes > 2 * kHidden) {
+        __asan_poison_memory_region(at_offset(offset), kHidden);
+        offset += bytes - kHidden, bytes = kHidden;
+    }
+    __asan_poison_memory_region(at_offset(offset), bytes);
 }
 void show(size_t offset, size_t bytes) {
-    (void)offset, (void)bytes;
-    SIM_ASAN(__asan_unpoison_memory_region(at_offset(offset), bytes));
+    if (offset < hidden_end) __asan_unpoison_memory_region(at_offset(offset), std::min(bytes, hidden_end - offset));
 }
+// leave lets a range of addresses go. It stays taken: its account is not in order.
+void leave(void *p, size_t bytes) {
+    mmap(p, bytes, PROT_NONE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    hidden_end = 0;
+}
+#else
+void hide(size_t, size_t) {}
+void show(size_t, size_t) {}
+void leave(void *p, size_t bytes) { munmap(p, bytes); }
+#endif
 
 void region_release() {
     if (!region_base) return;
-    show(0, region_bytes);
     munmap(region_valid, region_bytes / kGranule * sizeof *region_valid);
-    munmap(reinterpret_cast<void *>(region_base), region_bytes);
+    leave(reinterpret_cast<void *>(region_base), region_bytes);
     region_base = 0, region_bytes = 0, region_valid = nullptr;
 }
 
