@@ -16,8 +16,8 @@ type dynamicKernel struct {
 // llamaHead is the elements of a head of Llama-2-7B, and of Mistral-7B.
 const llamaHead = 128
 
-// dynamicKernels has what their launchers ask for, with Llama-2-7B's shapes.
-// TestLaunches holds it against the launches of the simulated device.
+// dynamicKernels has what their launchers in attention_*.cu ask for, with Llama-2-7B's
+// shapes. No test holds the two together: who changes one changes the other.
 var dynamicKernels = []dynamicKernel{
 	// For each of four warps two stages of 16 keys and 16 values of width elements and 8
 	// more, and 16 queries; with 16 sequences, a count for each and one more.
