@@ -80,7 +80,7 @@ func TestOptionsRefused(t *testing.T) {
 	check("-task: the list is empty", "-task", "")
 	check(`"code"`, "-task", "qa,", "code")
 	check(`-load-format: unknown value "gguf": choose from auto, dummy`, "-load-format", "gguf")
-	check(`-dtype: unknown value "int8": custom takes bfloat16, float32`, "-dtype", "int8")
+	check(`-dtype: unknown value "int8": custom takes bfloat16, float16, float32`, "-dtype", "int8")
 	check("-host: ", "-host", "localhost:8000", "-model", "gpt2")
 	check("-host: say which model", "-host", "http://localhost:8000")
 	check("-serve-args and -serve-bin mean nothing", "-host", "http://localhost:8000", "-model", "gpt2", "-serve-args", "-x")
