@@ -39,7 +39,7 @@ const smallRows = 16
 // Every access is watched in the dtype that servers run in, and in all of them by
 // `make test-cuda-sim`: it takes twice the time.
 func TestDevice(t *testing.T) {
-	traits := kerneltest.Traits{DTypes: []kernels.DType{kernels.F32, kernels.BF16, kernels.F16}, RoundsWeights: true, SameRows: smallRows}
+	traits := kerneltest.Traits{DTypes: []kernels.DType{kernels.F32, kernels.BF16, kernels.F16}, RoundsWeights: true, SameRows: smallRows, DrawsAndKeeps: true}
 	kerneltest.Run(t, traits, func(t *testing.T, dtype kernels.DType) kernels.Device {
 		if dtype == kernels.BF16 {
 			return newDevice(t, dtype)

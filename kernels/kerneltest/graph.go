@@ -10,16 +10,11 @@ import (
 	"servebench/kernels"
 )
 
-// grapher opens the device under test with a small model on it, or leaves the test
-// where the device keeps no steps.
+// grapher opens the device under test with a small model on it.
 func (s *suite) grapher(t *testing.T, window int) (*model, kernels.Grapher) {
 	t.Helper()
 	r, _ := s.pair(t)
-	d, ok := r.dev.(kernels.Grapher)
-	if !ok {
-		t.Skip("the device keeps no steps")
-	}
-	return newModel(r, window), d
+	return newModel(r, window), r.dev.(kernels.Grapher)
 }
 
 // buckets are the rows of the steps that are captured.
@@ -117,10 +112,7 @@ func (s *suite) graphs(t *testing.T) {
 // before, which is still under way.
 func (s *suite) graphsDraw(t *testing.T) {
 	m, g := s.grapher(t, 0)
-	d, ok := m.dev.(kernels.Drawer)
-	if !ok {
-		t.Skip("the device draws no tokens")
-	}
+	d := m.dev.(kernels.Drawer)
 	const rows, steps = 3, 12
 	lens := slices.Repeat([]int{steps}, rows)
 	p := place(91, 4, lens...)

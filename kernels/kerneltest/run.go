@@ -3,6 +3,8 @@ package kerneltest
 import (
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"servebench/kernels"
 	"servebench/kernels/ref"
 )
@@ -31,6 +33,9 @@ type Traits struct {
 	// beyond: such rows are compared with ref. What depends on how many rows there
 	// are must still not depend on what they are.
 	SameRows int
+	// DrawsAndKeeps is set for a device that is a kernels.Drawer and a
+	// kernels.Grapher. Others are neither.
+	DrawsAndKeeps bool
 }
 
 // Run tests a device against ref in each of its dtypes.
@@ -62,6 +67,10 @@ func Run(t *testing.T, traits Traits, open Open) {
 			t.Run("BadEntries", s.badEntries)
 			t.Run("BadShapes", s.badShapes)
 			t.Run("Lifetime", s.lifetime)
+			t.Run("Interfaces", func(t *testing.T) { s.interfaces(t, traits.DrawsAndKeeps) })
+			if !traits.DrawsAndKeeps {
+				return
+			}
 			t.Run("Draw", s.draw)
 			t.Run("DrawInFlight", s.drawInFlight)
 			t.Run("DrawMistakes", s.drawMistakes)
@@ -70,6 +79,15 @@ func Run(t *testing.T, traits Traits, open Open) {
 			t.Run("GraphMistakes", s.graphMistakes)
 		})
 	}
+}
+
+// interfaces holds the device against its traits, so that no case is left out unseen.
+func (s *suite) interfaces(t *testing.T, want bool) {
+	r, _ := s.pair(t)
+	_, draws := r.dev.(kernels.Drawer)
+	_, keeps := r.dev.(kernels.Grapher)
+	require.Equal(t, want, draws, "is the device a kernels.Drawer?")
+	require.Equal(t, want, keeps, "is the device a kernels.Grapher?")
 }
 
 // suite is the cases for one dtype.
