@@ -6,7 +6,8 @@
 #  2. package cuda on the library that watches every access: each operation beside the
 #     reference, and every call of the runtime failing in turn; drawn tokens beside the
 #     CPU's
-#  3. the same operations under the address and undefined behaviour sanitizers
+#  3. operations under the address and undefined behaviour sanitizers, a few in each
+#     process, whose shadow of memory grows with every device it opens
 #  4. whole models, the engine and the server
 #  5. the suite, which measures the server on the simulated device
 #
@@ -41,12 +42,13 @@ sanitized() {
   program=$PWD/bin/obj/cuda_asan.test
   mkdir -p bin/obj
   "$go" test -c -o "$program" ./kernels/cuda
-  for group in 'Embed|Norm|Rotate|Activate|AddGather' MatMul Attention; do
+  for group in 'bfloat16/(Embed|Norm|Rotate|Activate|AddGather)' bfloat16/MatMul bfloat16/Attention 'bfloat16/(Draw|Graph)' \
+    'float16/MatMul$' float16/Draw 'float32/MatMul$' float32/Draw; do
     (
       cd kernels/cuda
       ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:${ASAN_OPTIONS:-} UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
         SERVEBENCH_CUDA_LIBRARY=${library}_asan.so LD_PRELOAD=$runtime \
-        "$program" -test.timeout 30m -test.run "TestDevice/bfloat16/($group)"
+        "$program" -test.timeout 30m -test.run "TestDevice/$group"
     )
   done
 }
