@@ -41,9 +41,12 @@ func ownLabels(labels map[string]string) {
 }
 
 // hostID tells where process numbers mean the same: on a machine, in its
-// namespace of process numbers. It is a hash, as a machine's id is nobody's
-// business who can only list containers.
-func hostID() string {
+// namespace of process numbers. Tests put a place of their own here.
+var hostID = thisHost
+
+// thisHost returns a hash, as a machine's id is nobody's business who can only
+// list containers.
+func thisHost() string {
 	name, _ := os.Hostname()
 	machine, _ := os.ReadFile("/etc/machine-id")
 	namespace, _ := os.Readlink("/proc/self/ns/pid")
