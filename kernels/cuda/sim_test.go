@@ -26,7 +26,7 @@ func simulated(t testing.TB) *sim {
 	handle, err := dlopen(s.path)
 	require.NoError(t, err)
 	for _, name := range []string{"sim_set", "sim_fail", "sim_calls", "sim_injected", "sim_live_bytes", "sim_live_objects",
-		"sim_reports", "sim_last_report", "sim_kernels", "sim_reset"} {
+		"sim_reports", "sim_last_report", "sim_kernels", "sim_shared", "sim_reset"} {
 		if s.fn[name], err = dlsym(handle, name); err != nil {
 			t.Skipf("SKIPPED, not tested here: %s is not of the simulated device, whose %s the test needs", s.path, name)
 		}

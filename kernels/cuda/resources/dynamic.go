@@ -17,7 +17,7 @@ type dynamicKernel struct {
 const llamaHead = 128
 
 // dynamicKernels has what their launchers in attention_*.cu ask for, with Llama-2-7B's
-// shapes. No test holds the two together: who changes one changes the other.
+// shapes. TestSharedMemory of kernels/cuda holds the table against the launches.
 var dynamicKernels = []dynamicKernel{
 	// For each of four warps two stages of 16 keys and 16 values of width elements and 8
 	// more, and 16 queries; with 16 sequences, a count for each and one more.

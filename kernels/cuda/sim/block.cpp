@@ -295,6 +295,7 @@ cudaError_t run_kernel(const char *name, dim3 grid, dim3 block, size_t shared, c
         return cudaErrorLaunchFailure;
     }
     prepare(name, grid, block, shared, kernel);
+    note_launch(name, shared);
     if (!watch_launch()) {
         report(cudaErrorLaunchFailure, "the host has no memory for a block's shared memory");
         return cudaErrorLaunchFailure;

@@ -247,8 +247,11 @@ static void launches_that_cannot_be() {
     EXPECT(start(kOne, dim3(1025), 0) == cudaErrorInvalidConfiguration, "too many threads");
     EXPECT(start(kOne, dim3(32, 32, 2), 0) == cudaErrorInvalidConfiguration, "too many threads in all");
     EXPECT(start(kOne, dim3(32), 228 << 10) == cudaErrorInvalidValue, "too much shared memory");
+    EXPECT(sim_shared("no_kernel") == -1, "%lld bytes of a kernel that did not run", static_cast<long long>(sim_shared("no_kernel")));
     RIGHT(start(kOne, dim3(32), 227 << 10));
+    RIGHT(start(kOne, dim3(32), 64));
     RIGHT(cudaDeviceSynchronize());
+    EXPECT(sim_shared("add") == 227 << 10, "%lld bytes of shared memory", static_cast<long long>(sim_shared("add")));
 }
 
 static void failures() {

@@ -61,6 +61,10 @@ const char *sim_last_report(void);
 // sim_kernels is how many kernels ran since sim_reset: 0 shows a test that tested nothing.
 uint64_t sim_kernels(void);
 
+// sim_shared is the most bytes of dynamic shared memory that a kernel with NAME in its
+// name was launched with since sim_reset, or -1 if none was.
+int64_t sim_shared(const char *name);
+
 // sim_quiet keeps reports off stderr, for tests that provoke them.
 void sim_quiet(int on);
 

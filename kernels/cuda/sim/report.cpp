@@ -7,10 +7,12 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 
 namespace sim {
 
@@ -18,6 +20,7 @@ static uint64_t reports;
 static std::string latest;
 static bool quiet;
 static uint64_t kernels_before;
+static std::map<std::string, int64_t> shared_most; // bytes, by kernel
 
 void report(cudaError_t sticky, const char *format, ...) {
     char text[4096];
@@ -35,6 +38,12 @@ void forget_reports() {
     reports = 0;
     latest.clear();
     kernels_before = machine.launch;
+    shared_most.clear();
+}
+
+void note_launch(const char *name, size_t shared) {
+    int64_t &most = shared_most[name];
+    most = std::max(most, int64_t(shared));
 }
 
 std::string source_of(uintptr_t pc) {
@@ -73,6 +82,14 @@ const char *sim_last_report(void) {
 uint64_t sim_kernels(void) {
     std::lock_guard<std::recursive_mutex> lock(sim::runtime_lock());
     return sim::machine.launch - sim::kernels_before;
+}
+
+int64_t sim_shared(const char *name) {
+    std::lock_guard<std::recursive_mutex> lock(sim::runtime_lock());
+    int64_t most = -1;
+    for (const auto &[kernel, bytes] : sim::shared_most)
+        if (kernel.find(name) != std::string::npos) most = std::max(most, bytes);
+    return most;
 }
 
 void sim_quiet(int on) {

@@ -4,6 +4,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -16,6 +17,9 @@ void report(cudaError_t sticky, const char *format, ...) __attribute__((format(p
 // source_of says what function, file and line an address of code is, innermost
 // first, as far as addr2line and the library's symbols tell.
 std::string source_of(uintptr_t pc);
+
+// note_launch keeps what sim_shared tells.
+void note_launch(const char *name, size_t shared);
 
 } // namespace sim
 #endif
