@@ -31,7 +31,7 @@ func TestSharedMemory(t *testing.T) {
 	}
 	require.NotEmpty(t, left)
 
-	// matches compares the last launches of a kernel, whose heads are times as wide as the table's.
+	// matches compares a kernel's largest launch, of heads that are times as wide as the table's.
 	matches := func(kernel string, times int) {
 		t.Helper()
 		name, _, _ := strings.Cut(kernel, "<")

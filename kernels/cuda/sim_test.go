@@ -25,11 +25,13 @@ func simulated(t testing.TB) *sim {
 	s := &sim{t: t, path: testdata.CUDA(t), fn: map[string]uintptr{}}
 	handle, err := dlopen(s.path)
 	require.NoError(t, err)
+	if _, err := dlsym(handle, "sim_reset"); err != nil {
+		t.Skipf("SKIPPED, not tested here: %s is not of the simulated device, which the test needs", s.path)
+	}
 	for _, name := range []string{"sim_set", "sim_fail", "sim_calls", "sim_injected", "sim_live_bytes", "sim_live_objects",
 		"sim_reports", "sim_last_report", "sim_kernels", "sim_shared", "sim_reset"} {
-		if s.fn[name], err = dlsym(handle, name); err != nil {
-			t.Skipf("SKIPPED, not tested here: %s is not of the simulated device, whose %s the test needs", s.path, name)
-		}
+		s.fn[name], err = dlsym(handle, name)
+		require.NoError(t, err, "%s is older than its tests: make cuda-sim", s.path)
 	}
 	s.call("sim_reset")
 	t.Cleanup(func() { s.call("sim_reset") })
